@@ -1,0 +1,271 @@
+//! `Config`: valid by construction. What the file may say is `wire`'s; which files, variables and clocks exist is
+//! an argument.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::dialect::Dialect;
+use crate::core::dialect::flavour::Flavour;
+use crate::secret::{Credential, Secret};
+
+/// The whole configuration, with its references resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[admin]`; `None`: no admin listener.
+    pub admin: Option<AdminConfig>,
+    /// `[[provider]]`, in file order.
+    pub providers: Vec<Arc<ProviderConfig>>,
+    /// `[[subscription]]`, in file order.
+    pub subscriptions: Vec<SubscriptionConfig>,
+    /// `[[pool]]`, in file order; at least one.
+    pub pools: Vec<PoolConfig>,
+    /// `[[route]]`, in file order. Never empty: without any in the file, one per pool that matches everything of
+    /// its dialect (`implied`).
+    pub routes: Vec<RouteConfig>,
+    /// `[[client]]`. Empty: the listener asks for no key, which only a loopback listener may do.
+    pub clients: Vec<ClientConfig>,
+    /// `[sessions]`.
+    pub sessions: SessionsConfig,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// At least one; several listeners serve alike.
+    pub listen: Vec<SocketAddr>,
+    /// `None`: cleartext.
+    pub tls: Option<ServerTls>,
+    /// Data threads.
+    pub workers: NonZeroUsize,
+    /// How long streams may go on after a stop was asked for.
+    pub drain: Duration,
+    /// The largest request body in bytes.
+    pub body_limit: u64,
+    /// What all held request bodies together may take, in bytes.
+    pub body_memory: u64,
+    /// Client connections of the whole process.
+    pub max_connections: NonZeroU32,
+    /// What answers tell of how they were made.
+    pub expose: Expose,
+    /// Level and form of the log.
+    pub log: LogConfig,
+}
+
+/// Certificate chain and key as read from their files: PEM.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// The chain, leaf first.
+    pub cert: PemFile,
+    /// Its private key.
+    pub key: PemFile,
+}
+
+/// A file that was readable when the configuration was loaded.
+#[derive(Clone, Debug)]
+pub struct PemFile {
+    /// For messages.
+    pub path: PathBuf,
+    /// Its content.
+    pub content: Secret,
+}
+
+/// `server.expose`: `subscription`, `attempts`, `server-timing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expose {
+    /// `x-authpool-subscription`.
+    pub subscription: bool,
+    /// `x-authpool-attempts`.
+    pub attempts: bool,
+    /// `server-timing`.
+    pub server_timing: bool,
+}
+
+/// `server.log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `error` .. `trace`.
+    pub level: tracing::Level,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Where metrics and health are served.
+    pub listen: SocketAddr,
+}
+
+/// `[[provider]]`.
+#[derive(Clone, Debug)]
+pub struct ProviderConfig {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its language.
+    pub dialect: Dialect,
+    /// From `flavour`, else by host, else the dialect's own.
+    pub flavour: Flavour,
+    /// Where requests go.
+    pub base_url: BaseUrl,
+    /// `ca = { file }`: trusted instead of the roots.
+    pub ca: Option<PemFile>,
+    /// `roots = "system"` instead of the bundled ones.
+    pub system_roots: bool,
+    /// Limit of connecting; TLS has the same again.
+    pub connect: Duration,
+    /// From the request's last byte to the answer's head.
+    pub first_byte: Duration,
+    /// Between two reads of an answer.
+    pub idle: Duration,
+    /// Of one attempt in all.
+    pub total: Duration,
+    /// How long an unused connection is kept; at most 30 s.
+    pub keep_alive: Duration,
+    /// Paths opened by the operator.
+    pub allow_paths: Vec<AllowedPath>,
+    /// Request headers that pass though K7 names them; lower case.
+    pub pass_headers: Vec<http::HeaderName>,
+    /// Named groups of model globs, in file order: the first match wins over the dialect's own table.
+    pub limit_groups: Vec<(String, Vec<Glob>)>,
+}
+
+/// A parsed `base_url`: `http` or `https`, no user, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// Host name or address, without brackets.
+    pub host: Box<str>,
+    /// With the scheme's default filled in.
+    pub port: u16,
+    /// As the `host` header carries it: the port only where it is not the default.
+    pub authority: Box<str>,
+    /// Without a trailing slash; empty for the root.
+    pub path: Box<str>,
+}
+
+/// `allow_paths`: `GET /v1/x/*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedPath {
+    /// The one method.
+    pub method: http::Method,
+    /// A glob over the path.
+    pub path: Glob,
+}
+
+/// A pattern in which `*` stands for any run of characters; nothing else is special.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(pub Box<str>);
+
+/// `[[subscription]]`.
+#[derive(Clone, Debug)]
+pub struct SubscriptionConfig {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Whose it is.
+    pub provider: Arc<ProviderConfig>,
+    /// Ready to inject.
+    pub credential: Credential,
+    /// The quota domain: as configured, else its own id.
+    pub domain: Arc<str>,
+    /// Whether the domain was named in the file.
+    pub domain_named: bool,
+    /// `false`: never chosen.
+    pub enabled: bool,
+    /// Lower first.
+    pub priority: i32,
+    /// In-flight cap, 1..10,000; `None`: none.
+    pub max_in_flight: Option<u32>,
+    /// Allowed models.
+    pub models: Vec<Glob>,
+    /// Denied models; they win.
+    pub deny_models: Vec<Glob>,
+}
+
+/// `[[pool]]`.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The dialect of all its subscriptions.
+    pub dialect: Dialect,
+    /// Ids of its subscriptions; at least one, each defined.
+    pub subscriptions: Vec<Arc<str>>,
+    /// The longest wait of a request, from its arrival.
+    pub max_wait: Duration,
+    /// All waiters of the pool together.
+    pub max_waiting: usize,
+    /// Tries by (b) and (c) of C8, the first counted.
+    pub max_attempts: u8,
+    /// Further headers that name a session; lower case.
+    pub session_headers: Vec<http::HeaderName>,
+    /// How long a warm session waits for its subscription.
+    pub stick_wait: Duration,
+    /// Who serves response ids that we never saw.
+    pub default_owner: Option<Arc<str>>,
+}
+
+/// `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Where it leads: a position in `Config::pools`.
+    pub pool: usize,
+    /// Exact host without port, lower case; `None`: any.
+    pub host: Option<Box<str>>,
+    /// Matches whole segments and is stripped; `/` or `/a/b` without a trailing slash.
+    pub path_prefix: Box<str>,
+    /// Models it takes.
+    pub models: Vec<Glob>,
+    /// Clients it takes, by id.
+    pub clients: Vec<Glob>,
+    /// C8 (e): resend though the outcome is unknown.
+    pub resend_unknown: bool,
+    /// Made because the file has no route: answers only paths of its pool's dialect.
+    pub implied: bool,
+}
+
+/// `[[client]]`.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Its id.
+    pub id: Arc<str>,
+    /// How its key is known.
+    pub key: ClientKey,
+    /// Shares handles with the clients of the same tenant.
+    pub tenant: Option<Arc<str>>,
+    /// Pools it may use.
+    pub pools: Vec<Glob>,
+    /// Models it may use.
+    pub models: Vec<Glob>,
+    /// `None`: unlimited.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// Requests at once; `None`: unlimited.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+/// A client's key as the file gives it.
+#[derive(Clone)]
+pub enum ClientKey {
+    /// `env` or `file`.
+    Plain(Secret),
+    /// `sha256`: the digest of the key's bytes.
+    Sha256([u8; 32]),
+}
+
+impl std::fmt::Debug for ClientKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ClientKey")
+    }
+}
+
+/// `[sessions]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionsConfig {
+    /// Remembered sessions; allocated at start.
+    pub max: NonZeroU32,
+}

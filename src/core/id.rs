@@ -1,0 +1,59 @@
+//! What names a thing inside the process: small indices, never reused, and shared names.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A subscription's place in the pools' table. Never reused within a process (STYLE, Reload).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionIndex(pub u16);
+
+/// A pool's place in the pools' table. Never reused within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolIndex(pub u16);
+
+impl SubscriptionIndex {
+    /// As a position in a table.
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl PoolIndex {
+    /// As a position in a table.
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The models that share one limit of a domain: a class of the provider's table, else the model's name without
+/// its date. A request without a model has [`LimitGroup::none`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitGroup(Arc<str>);
+
+impl LimitGroup {
+    /// A group by its name.
+    pub fn new(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+
+    /// The group of requests that name no model: `none`.
+    pub fn none() -> Self {
+        Self::new("none")
+    }
+
+    /// Its name, as metrics and logs show it.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LimitGroup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+/// A hashed session or handle: the first 16 bytes of a SHA-256 over what names it and whose it is. The name
+/// itself is never kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey(pub [u8; 16]);

@@ -1,0 +1,3 @@
+//! What a request cost.
+
+pub mod usage;
