@@ -1,0 +1,138 @@
+//! One connection, owned: whoever holds the `Link` holds the socket and the task that drives it, and dropping it
+//! ends both at once. Nothing here decides whether to keep a connection; `pool` does.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::timeout;
+
+use super::limits::Deadline;
+use super::outgoing::Outgoing;
+use super::wire::Wire;
+use crate::core::time::Timestamp;
+use crate::tasks::Owned;
+
+/// How long a connection may take, after an answer's end, to become ready for the next request, and how long an
+/// unused one may take to close.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A connection to a provider. Dropped, it is reset.
+pub(super) struct Link {
+    sender: SendRequest<Outgoing>,
+    // Ends with the link: a connection whose provider stopped reading would otherwise never end.
+    task: Owned,
+    wire: Hold,
+    born: Timestamp,
+}
+
+/// Closes the socket when dropped, without waiting for the aborted task to be collected.
+struct Hold(Arc<Wire>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.close(true);
+    }
+}
+
+/// How an exchange failed before its head.
+pub(super) enum Failure {
+    /// The connection had gone before the request was begun: here it is again.
+    HandedBack(Box<Request<Outgoing>>, hyper::Error),
+    /// It broke. `sent`: bytes of the request had gone out.
+    Broke { sent: bool, error: hyper::Error },
+    /// A limit passed.
+    TimedOut { sent: bool },
+}
+
+impl Link {
+    pub(super) fn new(
+        sender: SendRequest<Outgoing>,
+        task: Owned,
+        wire: Arc<Wire>,
+        born: Timestamp,
+    ) -> Self {
+        Self {
+            sender,
+            task,
+            wire: Hold(wire),
+            born,
+        }
+    }
+
+    /// When it was made.
+    pub(super) fn born(&self) -> Timestamp {
+        self.born
+    }
+
+    /// The socket.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire.0
+    }
+
+    /// Whether the last exchange is over in both directions, and the next may begin.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Whether it can never be used again.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Waits a moment for the exchange to be over in both directions; `None`: it is not, and the link is gone.
+    pub(super) async fn settled(mut self) -> Option<Self> {
+        let ready = timeout(SETTLE, self.sender.ready()).await;
+        matches!(ready, Ok(Ok(()))).then_some(self)
+    }
+
+    /// Closes an unused connection in order: what the provider sees is an end, not a reset.
+    pub(super) async fn retire(self) {
+        let Self {
+            sender,
+            mut task,
+            wire: _wire,
+            ..
+        } = self;
+        drop(sender);
+        let _ = timeout(SETTLE, task.ended()).await;
+    }
+
+    /// Sends the request and waits for the head, `patience` long from the last byte that went out. Where the
+    /// future is dropped midway, the link must be dropped too.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Outgoing>,
+        patience: Duration,
+        deadline: &mut Deadline,
+    ) -> Result<Response<Incoming>, Failure> {
+        let wire = &self.wire.0;
+        let (start, before) = (deadline.now(), wire.written());
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let result = poll_fn(|cx| {
+            if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            let due = start.max(wire.last_write()) + patience;
+            deadline.poll(due, cx).map(|_| None)
+        })
+        .await;
+        let sent = wire.written() != before;
+        match result {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(mut error)) => match error.take_message() {
+                Some(request) => Err(Failure::HandedBack(Box::new(request), error.into_error())),
+                None => Err(Failure::Broke {
+                    sent,
+                    error: error.into_error(),
+                }),
+            },
+            None => Err(Failure::TimedOut { sent }),
+        }
+    }
+}
