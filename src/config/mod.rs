@@ -1,5 +1,15 @@
-//! `Config`: valid by construction. What the file may say is `wire`'s; which files, variables and clocks exist is
-//! an argument.
+//! `Config`: valid by construction. What the file may say is `wire`'s, what of it makes sense is that of `rules`;
+//! which files, variables and cores exist is an argument, [`Surroundings`]. Keeps O1: unknown keys are refused, all
+//! faults are told at once, secrets are named and not written.
+
+mod base_url;
+mod fault;
+mod glob;
+mod load;
+mod rules;
+mod surroundings;
+mod wire;
+mod word;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -10,6 +20,13 @@ use std::time::Duration;
 use crate::core::dialect::Dialect;
 use crate::core::dialect::flavour::Flavour;
 use crate::secret::{Credential, Secret};
+
+pub use base_url::is_refused;
+pub use fault::{ConfigError, Fault};
+pub use load::path;
+pub use surroundings::{Machine, Surroundings};
+pub use wire::keys;
+pub use word::duration;
 
 /// The whole configuration, with its references resolved.
 #[derive(Clone, Debug)]

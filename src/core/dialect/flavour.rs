@@ -20,4 +20,14 @@ impl Flavour {
             Dialect::Generic => Self::Generic,
         }
     }
+
+    /// By the corpus's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "anthropic" => Some(Self::Anthropic),
+            "openai" => Some(Self::OpenAi),
+            "generic" => Some(Self::Generic),
+            _ => None,
+        }
+    }
 }

@@ -1,0 +1,189 @@
+//! What of the file makes sense: from tables to [`Config`]. Every rule is asked, whatever else is wrong, so that an
+//! operator mends all in one go; what is wrong is stood in for or left out, and a reference to it is no second
+//! fault. The result counts only where no fault was reported.
+
+mod client;
+mod pool;
+mod provider;
+mod route;
+mod secret;
+mod server;
+mod subscription;
+
+use std::collections::HashMap;
+
+use toml::de::DeTable;
+
+use super::fault::{Faults, Place, nearest, shown};
+use super::surroundings::Surroundings;
+use super::wire::{Table, Text, keys};
+use super::{Config, Glob, word};
+
+/// Judges the whole file.
+pub(super) fn lower(root: DeTable<'_>, faults: &Faults, surroundings: &dyn Surroundings) -> Config {
+    let mut root = Table::root(root, faults);
+    let providers = root.tables("provider", keys::PROVIDER);
+    let subscriptions = root.tables("subscription", keys::SUBSCRIPTION);
+    let pools = root.tables("pool", keys::POOL);
+    let clients = root.tables("client", keys::CLIENT);
+    let routes = root.tables("route", keys::ROUTE);
+    let rules = Rules {
+        faults,
+        surroundings,
+        providers: Ids::collect("provider", &providers, faults),
+        subscriptions: Ids::collect("subscription", &subscriptions, faults),
+        pools: Ids::collect("pool", &pools, faults),
+        clients: Ids::collect("client", &clients, faults),
+    };
+    if pools.is_empty() {
+        faults.report(
+            &root.place_for("pool"),
+            "is missing: without a [[pool]] there is nothing to serve",
+        );
+    }
+    let open = clients.is_empty();
+    let server = rules.server(root.child("server", keys::SERVER), open);
+    let admin = root.take("admin").and_then(|value| {
+        let table = value.table(keys::ADMIN)?;
+        rules.admin(table, &server.listen)
+    });
+    let sessions = rules.sessions(root.child("sessions", keys::SESSIONS));
+    let providers = rules.providers(providers);
+    let subscriptions = rules.subscriptions(subscriptions, &providers);
+    let pools = rules.pools(pools, &subscriptions);
+    Config {
+        routes: rules.routes(routes, &pools),
+        clients: rules.clients(clients),
+        server,
+        admin,
+        providers: providers.into_iter().map(|one| one.config).collect(),
+        subscriptions,
+        pools: pools.into_iter().map(|(_, pool)| pool).collect(),
+        sessions,
+    }
+}
+
+/// What every rule needs.
+struct Rules<'a> {
+    faults: &'a Faults,
+    surroundings: &'a dyn Surroundings,
+    providers: Ids,
+    subscriptions: Ids,
+    pools: Ids,
+    clients: Ids,
+}
+
+/// The ids of one kind of table, as far as they can be read: also of those that are wrong otherwise.
+struct Ids {
+    kind: &'static str,
+    /// By the id in lower case: position among its kind, and the id as written.
+    known: HashMap<String, (usize, String)>,
+}
+
+impl Ids {
+    /// Reports ids that are taken.
+    fn collect(kind: &'static str, tables: &[Table<'_, '_>], faults: &Faults) -> Self {
+        let mut known: HashMap<String, (usize, String)> = HashMap::new();
+        for (position, table) in tables.iter().enumerate() {
+            let Some(id) = table.peek("id") else {
+                continue;
+            };
+            let lower = id.text.to_ascii_lowercase();
+            if let Some((other, _)) = known.get(&lower) {
+                let message = format!("is the id of {kind}[{other}] as well, ignoring case");
+                faults.report(&id.place, message);
+            } else {
+                known.insert(lower, (position, id.text));
+            }
+        }
+        Self { kind, known }
+    }
+
+    /// The position of the one with this id.
+    fn position(&self, id: &str) -> Option<usize> {
+        let (position, written) = self.known.get(&id.to_ascii_lowercase())?;
+        (written == id).then_some(*position)
+    }
+
+    /// The id as written of the one that has it, ignoring case.
+    fn ignoring_case(&self, id: &str) -> Option<&str> {
+        let (_, written) = self.known.get(&id.to_ascii_lowercase())?;
+        Some(written)
+    }
+}
+
+impl Rules<'_> {
+    fn report(&self, place: &Place, message: impl Into<String>) {
+        self.faults.report(place, message);
+    }
+
+    /// The table's own id.
+    fn id(&self, table: &mut Table<'_, '_>) -> Option<Text> {
+        let id = table.require("id").and_then(|value| value.text())?;
+        self.well_formed(id)
+    }
+
+    /// A text of an id's form.
+    fn well_formed(&self, id: Text) -> Option<Text> {
+        if word::is_id(&id.text) {
+            return Some(id);
+        }
+        self.report(&id.place, word::ID);
+        None
+    }
+
+    /// The position of what a text refers to.
+    fn refer(&self, ids: &Ids, text: &Text) -> Option<usize> {
+        let position = ids.position(&text.text);
+        if position.is_none() {
+            let known = ids.known.values().map(|(_, id)| id.as_str());
+            let hint = nearest(&text.text, known)
+                .map(|meant| format!(": perhaps `{meant}`?"))
+                .unwrap_or_default();
+            let (kind, name) = (ids.kind, shown(&text.text));
+            self.report(
+                &text.place,
+                format!("`{name}` is the id of no {kind}{hint}"),
+            );
+        }
+        position
+    }
+
+    /// The patterns of a key; `*` where it is missing. None at all would allow nothing, which is a fault.
+    fn globs_or_all(&self, table: &mut Table<'_, '_>, key: &str) -> Vec<Glob> {
+        let Some(value) = table.take(key) else {
+            return vec![Glob("*".into())];
+        };
+        let place = value.place.clone();
+        let items = value.items();
+        if items.is_empty() {
+            self.report(
+                &place,
+                "must name at least one; leave the key out to allow all",
+            );
+        }
+        let texts = items.into_iter().filter_map(|item| item.text());
+        texts.filter_map(|text| self.glob(&text)).collect()
+    }
+
+    fn glob(&self, text: &Text) -> Option<Glob> {
+        let glob = word::glob(&text.text);
+        if glob.is_none() {
+            self.report(
+                &text.place,
+                "must be a pattern of 1 to 256 characters without blanks",
+            );
+        }
+        glob
+    }
+
+    /// Each word once.
+    fn without_repetition(&self, texts: &[Text]) {
+        for (position, text) in texts.iter().enumerate() {
+            let before = texts.iter().take(position);
+            if before.into_iter().any(|other| other.text == text.text) {
+                self.report(&text.place, "is named twice");
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Rules of `[[route]]`, and the routes of a file that has none (F11): then each pool answers for its dialect, so
+//! there may be but one of each.
+
+use super::Rules;
+use crate::config::fault::Place;
+use crate::config::wire::{Table, Text};
+use crate::config::{Glob, PoolConfig, RouteConfig, base_url, word};
+use crate::core::dialect::Dialect;
+
+impl Rules<'_> {
+    pub(super) fn routes(
+        &self,
+        tables: Vec<Table<'_, '_>>,
+        pools: &[(Place, PoolConfig)],
+    ) -> Vec<RouteConfig> {
+        if tables.is_empty() {
+            return self.implied_routes(pools);
+        }
+        let tables = tables.into_iter();
+        tables.filter_map(|table| self.route(table)).collect()
+    }
+
+    fn implied_routes(&self, pools: &[(Place, PoolConfig)]) -> Vec<RouteConfig> {
+        for (position, (place, pool)) in pools.iter().enumerate() {
+            if pool.dialect == Dialect::Generic && 1 < self.pools.known.len() {
+                self.report(
+                    place,
+                    "is generic and not the only pool, so it needs a [[route]]",
+                );
+                continue;
+            }
+            let mut before = pools.iter().take(position).map(|(_, pool)| pool);
+            if let Some(other) = before.find(|other| other.dialect == pool.dialect) {
+                self.report(
+                    place,
+                    format!(
+                        "speaks {} as pool `{}` does: without a [[route]] nothing tells which of \
+                         them serves a request",
+                        pool.dialect.name(),
+                        other.id
+                    ),
+                );
+            }
+        }
+        let implied = |pool| RouteConfig {
+            pool,
+            host: None,
+            path_prefix: "/".into(),
+            models: vec![Glob("*".into())],
+            clients: vec![Glob("*".into())],
+            resend_unknown: false,
+            implied: true,
+        };
+        (0..pools.len()).map(implied).collect()
+    }
+
+    fn route(&self, mut table: Table<'_, '_>) -> Option<RouteConfig> {
+        let pool = table.require("pool").and_then(|value| value.text());
+        let pool = pool.and_then(|name| self.refer(&self.pools, &name));
+        let host = table.text("host");
+        let host = host.and_then(|host| self.host(&host));
+        let path_prefix = table.text("path_prefix").and_then(|text| {
+            let prefix = word::path_prefix(&text.text);
+            if let Err(fault) = prefix {
+                self.report(&text.place, fault);
+            }
+            prefix.ok().map(Box::from)
+        });
+        let clients = table.take("clients").map(|value| {
+            let place = value.place.clone();
+            let items = value.items();
+            if items.is_empty() {
+                self.report(
+                    &place,
+                    "must name at least one; leave the key out to take all",
+                );
+            }
+            let texts = items.into_iter().filter_map(|item| item.text());
+            texts
+                .filter_map(|text| self.glob_of(&self.clients, &text))
+                .collect()
+        });
+        Some(RouteConfig {
+            models: self.globs_or_all(&mut table, "models"),
+            resend_unknown: table.boolean("resend_unknown", false),
+            pool: pool?,
+            host,
+            path_prefix: path_prefix.unwrap_or_else(|| "/".into()),
+            clients: clients.unwrap_or_else(|| vec![Glob("*".into())]),
+            implied: false,
+        })
+    }
+
+    /// A pattern over ids; one without a star must be the id of one.
+    pub(super) fn glob_of(&self, ids: &super::Ids, text: &Text) -> Option<Glob> {
+        let glob = self.glob(text)?;
+        if glob.is_literal() {
+            self.refer(ids, text)?;
+        }
+        Some(glob)
+    }
+
+    fn host(&self, text: &Text) -> Option<Box<str>> {
+        let host = text.text.to_ascii_lowercase();
+        let address = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+        if !address && !base_url::is_name(&host) {
+            self.report(
+                &text.place,
+                "must be a host as clients name it, without scheme, port, path or pattern",
+            );
+            return None;
+        }
+        Some(host.into())
+    }
+}

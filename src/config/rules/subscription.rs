@@ -1,0 +1,124 @@
+//! Rules of `[[subscription]]`: whose it is, its credential ready to send, its quota domain and what it may serve.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Rules;
+use super::provider::Provider;
+use crate::config::wire::{Table, keys};
+use crate::config::{Glob, SubscriptionConfig};
+use crate::secret::Credential;
+
+impl Rules<'_> {
+    pub(super) fn subscriptions(
+        &self,
+        tables: Vec<Table<'_, '_>>,
+        providers: &[Provider],
+    ) -> Vec<SubscriptionConfig> {
+        /// Positions are 16 bits wide and never used twice within a process.
+        const MOST: usize = 10_000;
+        if let Some(beyond) = tables.get(MOST) {
+            self.report(beyond.place(), format!("is beyond {MOST} subscriptions"));
+        }
+        let mut domains = HashMap::new();
+        let tables = tables.into_iter();
+        tables
+            .filter_map(|table| self.subscription(table, providers, &mut domains))
+            .collect()
+    }
+
+    /// `domains`: as written so far, by their lower case.
+    fn subscription(
+        &self,
+        mut table: Table<'_, '_>,
+        providers: &[Provider],
+        domains: &mut HashMap<String, String>,
+    ) -> Option<SubscriptionConfig> {
+        let id = self.id(&mut table);
+        let own = id.as_ref().map(|id| id.text.as_str());
+        let provider = table.require("provider").and_then(|value| value.text());
+        let provider = provider.and_then(|name| {
+            self.refer(&self.providers, &name)?;
+            // Not found where it is wrong itself, which is told there.
+            providers.iter().find(|one| *one.config.id == *name.text)
+        });
+        let credential = self.credential(&mut table, provider);
+        let domain = self.domain(&mut table, own, domains);
+        let enabled = table.boolean("enabled", true);
+        let priority = table.number("priority", -1000..=1000, 0);
+        let max_in_flight = table
+            .take("max_in_flight")
+            .and_then(|value| value.number(1..=10_000));
+        let models = self.globs_or_all(&mut table, "models");
+        let denied = table.texts("deny_models");
+        let deny_models: Vec<Glob> = denied.iter().filter_map(|text| self.glob(text)).collect();
+        if let Some(all) = deny_models.iter().position(Glob::matches_all)
+            && let Some(text) = denied.get(all)
+        {
+            self.report(
+                &text.place,
+                "denies all models: set enabled = false instead",
+            );
+        }
+        let id: Arc<str> = Arc::from(id?.text);
+        Some(SubscriptionConfig {
+            provider: Arc::clone(&provider?.config),
+            credential: credential?,
+            domain_named: domain.is_some(),
+            domain: domain.map_or_else(|| Arc::clone(&id), Arc::from),
+            id,
+            enabled,
+            priority,
+            max_in_flight,
+            models,
+            deny_models,
+        })
+    }
+
+    fn credential(
+        &self,
+        table: &mut Table<'_, '_>,
+        provider: Option<&Provider>,
+    ) -> Option<Credential> {
+        let value = table.require("credential")?;
+        let (key, text) = self.reference(value, keys::CREDENTIAL)?;
+        let referred = self.secret(key, text)?;
+        let auth = &provider?.auth;
+        let scheme = auth.scheme.as_deref();
+        let credential = Credential::new(auth.header.clone(), scheme, &referred.secret);
+        if let Err(invalid) = credential {
+            self.report(&referred.place, format!("names a secret that {invalid}"));
+        }
+        credential.ok()
+    }
+
+    /// A domain's default name is its subscription's id, so another subscription's id would join the two unsaid.
+    fn domain(
+        &self,
+        table: &mut Table<'_, '_>,
+        own: Option<&str>,
+        domains: &mut HashMap<String, String>,
+    ) -> Option<String> {
+        let domain = table
+            .text("domain")
+            .and_then(|text| self.well_formed(text))?;
+        if let Some(other) = self.subscriptions.ignoring_case(&domain.text)
+            && own != Some(other)
+        {
+            self.report(
+                &domain.place,
+                format!(
+                    "is the id of subscription `{other}`: give the domain a name of its own, in \
+                     every subscription that is in it"
+                ),
+            );
+        }
+        let lower = domain.text.to_ascii_lowercase();
+        let written = domains.entry(lower).or_insert_with(|| domain.text.clone());
+        if *written != domain.text {
+            let message = format!("differs from domain `{written}` in case only");
+            self.report(&domain.place, message);
+        }
+        Some(domain.text)
+    }
+}
