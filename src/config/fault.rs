@@ -88,7 +88,8 @@ impl fmt::Display for Lines<'_> {
 /// A place in the file: what a fault is reported at.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    pub(super) line: u32,
+    /// In bytes from the beginning of the text.
+    pub(super) offset: usize,
     pub(super) path: String,
 }
 
@@ -96,7 +97,7 @@ pub(super) struct Place {
 pub(super) struct Faults {
     /// Where each line begins.
     lines: Vec<usize>,
-    found: RefCell<Vec<Fault>>,
+    found: RefCell<Vec<(Place, String)>>,
 }
 
 impl Faults {
@@ -115,19 +116,21 @@ impl Faults {
     }
 
     pub(super) fn report(&self, place: &Place, message: impl Into<String>) {
-        self.found.borrow_mut().push(Fault {
-            file: None,
-            line: place.line,
-            path: place.path.clone(),
-            message: message.into(),
-        });
+        let found = (place.clone(), message.into());
+        self.found.borrow_mut().push(found);
     }
 
     /// In the order of the file.
     pub(super) fn into_faults(self) -> Vec<Fault> {
-        let mut faults = self.found.into_inner();
-        faults.sort_by_key(|fault| fault.line);
-        faults
+        let mut found = self.found.take();
+        found.sort_by_key(|(place, _)| place.offset);
+        let found = found.into_iter().map(|(place, message)| Fault {
+            file: None,
+            line: self.line(place.offset),
+            path: place.path,
+            message,
+        });
+        found.collect()
     }
 }
 
@@ -154,7 +157,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
     let name = name.to_ascii_lowercase();
     known
         .map(|candidate| (distance(&name, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1.max(candidate.len() / 3))
+        .filter(|(distance, candidate)| *distance <= 3.min(candidate.len() / 2))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -145,7 +145,7 @@ impl<'i, 'f> Table<'i, 'f> {
     /// The file's own table.
     pub(super) fn root(entries: DeTable<'i>, faults: &'f Faults) -> Self {
         let place = Place {
-            line: 1,
+            offset: 0,
             path: String::new(),
         };
         Self::new(entries, place, keys::ROOT, faults)
@@ -179,7 +179,7 @@ impl<'i, 'f> Table<'i, 'f> {
         let path = &self.place.path;
         let dot = if path.is_empty() { "" } else { "." };
         Place {
-            line: self.faults.line(span.start),
+            offset: span.start,
             path: format!("{path}{dot}{}", shown(key)),
         }
     }
@@ -188,7 +188,7 @@ impl<'i, 'f> Table<'i, 'f> {
     pub(super) fn place_for(&self, key: &str) -> Place {
         let dot = if self.place.path.is_empty() { "" } else { "." };
         Place {
-            line: self.place.line,
+            offset: self.place.offset,
             path: format!("{}{dot}{key}", self.place.path),
         }
     }
@@ -200,6 +200,11 @@ impl<'i, 'f> Table<'i, 'f> {
             place: self.place_of(key.get_ref(), key.span()),
             text: value.get_ref().as_str()?.to_owned(),
         })
+    }
+
+    /// Whether a key is there and not taken yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// The value of a key; `None` where it is missing.
@@ -350,6 +355,14 @@ impl<'i, 'f> Value<'i, 'f> {
         items.filter_map(Value::text).collect()
     }
 
+    /// As [`Value::texts`], but an empty array is a fault.
+    pub(super) fn some_texts(self, when_empty: &str) -> Vec<Text> {
+        if matches!(&self.value, DeValue::Array(items) if items.is_empty()) {
+            self.fault(when_empty);
+        }
+        self.texts()
+    }
+
     /// The items of an array, each with its index in its path.
     pub(super) fn items(self) -> Vec<Value<'i, 'f>> {
         match self.value {
@@ -357,7 +370,7 @@ impl<'i, 'f> Value<'i, 'f> {
                 let item = |(index, item): (usize, Spanned<DeValue<'i>>)| Value {
                     faults: self.faults,
                     place: Place {
-                        line: self.faults.line(item.span().start),
+                        offset: item.span().start,
                         path: format!("{}[{index}]", self.place.path),
                     },
                     value: item.into_inner(),

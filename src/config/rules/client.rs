@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Rules;
 use crate::config::fault::Place;
 use crate::config::wire::{Table, Text, keys};
-use crate::config::{ClientConfig, ClientKey, Glob};
+use crate::config::{ClientConfig, ClientKey};
 use crate::secret::Secret;
 
 /// The fewest characters of a key in the file (K1).
@@ -39,23 +39,7 @@ impl Rules<'_> {
         let key = self.key(&mut table);
         let tenant = table.text("tenant").and_then(|text| self.well_formed(text));
         tenants.extend(tenant.clone());
-        let pools = match table.take("pools") {
-            Some(value) => {
-                let place = value.place.clone();
-                let items = value.items();
-                if items.is_empty() {
-                    self.report(
-                        &place,
-                        "must name at least one; leave the key out to allow all",
-                    );
-                }
-                let texts = items.into_iter().filter_map(|item| item.text());
-                texts
-                    .filter_map(|text| self.glob_of(&self.pools, &text))
-                    .collect()
-            }
-            None => vec![Glob("*".into())],
-        };
+        let pools = self.ids_or_all(&mut table, "pools", &self.pools);
         let models = self.globs_or_all(&mut table, "models");
         let mut limit = |key: &str, most: i64| {
             let limit = table.take(key).and_then(|value| value.number(1..=most));

@@ -22,6 +22,12 @@ use super::{Config, Glob, word};
 /// Judges the whole file.
 pub(super) fn lower(root: DeTable<'_>, faults: &Faults, surroundings: &dyn Surroundings) -> Config {
     let mut root = Table::root(root, faults);
+    if !root.has("pool") {
+        faults.report(
+            &root.place_for("pool"),
+            "is missing: without a [[pool]] there is nothing to serve",
+        );
+    }
     let providers = root.tables("provider", keys::PROVIDER);
     let subscriptions = root.tables("subscription", keys::SUBSCRIPTION);
     let pools = root.tables("pool", keys::POOL);
@@ -35,12 +41,6 @@ pub(super) fn lower(root: DeTable<'_>, faults: &Faults, surroundings: &dyn Surro
         pools: Ids::collect("pool", &pools, faults),
         clients: Ids::collect("client", &clients, faults),
     };
-    if pools.is_empty() {
-        faults.report(
-            &root.place_for("pool"),
-            "is missing: without a [[pool]] there is nothing to serve",
-        );
-    }
     let open = clients.is_empty();
     let server = rules.server(root.child("server", keys::SERVER), open);
     let admin = root.take("admin").and_then(|value| {
@@ -62,6 +62,8 @@ pub(super) fn lower(root: DeTable<'_>, faults: &Faults, surroundings: &dyn Surro
         sessions,
     }
 }
+
+const ALL_OR_SOME: &str = "must name at least one; leave the key out for all";
 
 /// What every rule needs.
 struct Rules<'a> {
@@ -151,19 +153,33 @@ impl Rules<'_> {
 
     /// The patterns of a key; `*` where it is missing. None at all would allow nothing, which is a fault.
     fn globs_or_all(&self, table: &mut Table<'_, '_>, key: &str) -> Vec<Glob> {
-        let Some(value) = table.take(key) else {
-            return vec![Glob("*".into())];
-        };
-        let place = value.place.clone();
-        let items = value.items();
-        if items.is_empty() {
-            self.report(
-                &place,
-                "must name at least one; leave the key out to allow all",
-            );
+        self.patterns(table, key, |text| self.glob(text))
+    }
+
+    /// The same over ids: a pattern without a star must be the id of one.
+    fn ids_or_all(&self, table: &mut Table<'_, '_>, key: &str, ids: &Ids) -> Vec<Glob> {
+        self.patterns(table, key, |text| {
+            let glob = self.glob(text)?;
+            if glob.is_literal() {
+                self.refer(ids, text)?;
+            }
+            Some(glob)
+        })
+    }
+
+    fn patterns(
+        &self,
+        table: &mut Table<'_, '_>,
+        key: &str,
+        read: impl Fn(&Text) -> Option<Glob>,
+    ) -> Vec<Glob> {
+        match table.take(key) {
+            Some(value) => {
+                let texts = value.some_texts(ALL_OR_SOME);
+                texts.iter().filter_map(read).collect()
+            }
+            None => vec![Glob("*".into())],
         }
-        let texts = items.into_iter().filter_map(|item| item.text());
-        texts.filter_map(|text| self.glob(&text)).collect()
     }
 
     fn glob(&self, text: &Text) -> Option<Glob> {

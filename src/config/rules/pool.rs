@@ -76,12 +76,7 @@ impl Rules<'_> {
         let Some(value) = table.require("subscriptions") else {
             return Vec::new();
         };
-        let place = value.place.clone();
-        let items = value.items();
-        if items.is_empty() {
-            self.report(&place, "must name at least one");
-        }
-        let texts: Vec<Text> = items.into_iter().filter_map(|item| item.text()).collect();
+        let texts = value.some_texts("must name at least one");
         self.without_repetition(&texts);
         let exists = |text: &Text| self.refer(&self.subscriptions, text).is_some();
         texts.into_iter().filter(exists).collect()

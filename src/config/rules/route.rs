@@ -66,38 +66,15 @@ impl Rules<'_> {
             }
             prefix.ok().map(Box::from)
         });
-        let clients = table.take("clients").map(|value| {
-            let place = value.place.clone();
-            let items = value.items();
-            if items.is_empty() {
-                self.report(
-                    &place,
-                    "must name at least one; leave the key out to take all",
-                );
-            }
-            let texts = items.into_iter().filter_map(|item| item.text());
-            texts
-                .filter_map(|text| self.glob_of(&self.clients, &text))
-                .collect()
-        });
         Some(RouteConfig {
             models: self.globs_or_all(&mut table, "models"),
             resend_unknown: table.boolean("resend_unknown", false),
             pool: pool?,
             host,
             path_prefix: path_prefix.unwrap_or_else(|| "/".into()),
-            clients: clients.unwrap_or_else(|| vec![Glob("*".into())]),
+            clients: self.ids_or_all(&mut table, "clients", &self.clients),
             implied: false,
         })
-    }
-
-    /// A pattern over ids; one without a star must be the id of one.
-    pub(super) fn glob_of(&self, ids: &super::Ids, text: &Text) -> Option<Glob> {
-        let glob = self.glob(text)?;
-        if glob.is_literal() {
-            self.refer(ids, text)?;
-        }
-        Some(glob)
     }
 
     fn host(&self, text: &Text) -> Option<Box<str>> {

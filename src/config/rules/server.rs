@@ -36,12 +36,7 @@ impl Rules<'_> {
         let Some(value) = table.take("listen") else {
             return vec![SocketAddr::from(([127, 0, 0, 1], 8080))];
         };
-        let place = value.place.clone();
-        let items = value.items();
-        if items.is_empty() {
-            self.report(&place, "must name at least one address");
-        }
-        let texts: Vec<Text> = items.into_iter().filter_map(|item| item.text()).collect();
+        let texts = value.some_texts("must name at least one address");
         let mut addresses = Vec::new();
         for text in &texts {
             let Some(address) = self.address(text) else {
