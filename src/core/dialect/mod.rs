@@ -3,6 +3,10 @@
 
 pub mod endpoint;
 pub mod flavour;
+pub mod limit_group;
+pub mod path;
+pub mod read;
+pub mod word;
 
 /// A provider's language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
