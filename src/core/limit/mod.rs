@@ -1,5 +1,9 @@
 //! What limits us: what an answer means, what it bars and until when.
 
+pub mod breaker;
+pub mod ejection;
 pub mod headroom;
+pub mod ladder;
+pub mod retry;
 pub mod scope;
 pub mod verdict;

@@ -1,0 +1,80 @@
+//! The right to one attempt. Law: settled exactly once, by [`Lease::settle`] or by being dropped; neither spawns,
+//! sleeps or needs a runtime.
+
+use super::Balancer;
+use crate::core::id::SubscriptionIndex;
+use crate::core::limit::verdict::{Outcome, Verdict};
+use crate::core::pools::Ticket;
+use crate::core::time::Timestamp;
+
+/// The right to send one attempt on one subscription. Dropping it settles it as abandoned.
+#[must_use = "a dropped lease is an abandoned attempt"]
+pub struct Lease {
+    balancer: Balancer,
+    /// Taken when it is settled.
+    ticket: Option<Ticket>,
+    subscription: SubscriptionIndex,
+    began: Timestamp,
+    probe: bool,
+}
+
+impl Lease {
+    pub(super) fn new(balancer: Balancer, ticket: Ticket) -> Self {
+        Self {
+            balancer,
+            subscription: ticket.subscription(),
+            began: ticket.began(),
+            probe: ticket.is_probe(),
+            ticket: Some(ticket),
+        }
+    }
+
+    /// Who serves.
+    pub fn subscription(&self) -> SubscriptionIndex {
+        self.subscription
+    }
+
+    /// When it was granted.
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// Whether it probes a bar (D5).
+    pub fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// A verdict is known now, before the attempt has ended: it acts at once. The same verdict at settling counts
+    /// nothing more; another one counts too.
+    pub fn observe(&self, verdict: &Verdict) {
+        if let Some(ticket) = &self.ticket {
+            self.balancer.observe(ticket, verdict);
+        }
+    }
+
+    /// The attempt has ended. A request that was handed back unsent over a connection that had gone stale is
+    /// [`Outcome::Abandoned`]: it tells nothing about the server, while a silence counts against it (D11).
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            self.balancer.settle(ticket, outcome);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.balancer.settle(ticket, Outcome::Abandoned);
+        }
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Lease")
+            .field("subscription", &self.subscription)
+            .field("probe", &self.probe)
+            .finish_non_exhaustive()
+    }
+}

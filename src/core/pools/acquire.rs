@@ -1,0 +1,319 @@
+//! Taking a subscription, entering the waiting room and leaving it (C1, C5). Law: who arrives takes only what no waiter
+//! could use: what is due goes to waiters first.
+
+use super::Pools;
+use super::consequences::Consequences;
+use super::decide::{Asks, Decision, Wait};
+use super::demand::{Demand, RefusalReason, Refused};
+use super::sweep::Touch;
+use super::ticket::Ticket;
+use crate::core::choice::queue::{LaneId, LaneKey, Waiter, WaiterId};
+use crate::core::choice::select::Pick;
+use crate::core::choice::session::Bound;
+use crate::core::choice::standing::EVENT;
+use crate::core::choice::tried::Tried;
+use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::limit::breaker::Attempt;
+use crate::core::time::Timestamp;
+
+/// What an arrival comes to.
+#[derive(Debug)]
+pub enum Acquisition {
+    /// It may go.
+    Granted(Ticket),
+    /// It is to [`enter`](Pools::enter) the waiting room; nothing was changed.
+    MustWait,
+    /// Nothing serves it within its time.
+    Refused(Refused),
+}
+
+/// What comes of entering the waiting room.
+#[derive(Debug)]
+pub enum Entrance {
+    /// It may go after all.
+    Granted(Ticket),
+    /// It waits, to be answered by [`Consequences`], or to [`leave`](Pools::leave) or
+    /// [`expire`](Pools::expire).
+    Waiting {
+        /// Its place.
+        waiter: WaiterId,
+        /// When to call [`expire`](Pools::expire).
+        deadline: Timestamp,
+    },
+    /// Nothing serves it within its time, or the room is full.
+    Refused(Refused),
+}
+
+impl Pools {
+    /// Takes a subscription for a request, if one is open and no waiter could use it.
+    pub fn acquire(
+        &mut self,
+        demand: &Demand,
+        tried: &Tried,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> Acquisition {
+        if !self.wake(now, consequences) {
+            return Acquisition::MustWait;
+        }
+        let asks = Asks::of_demand(demand, tried, self.deadline(demand));
+        match self.decide(&asks, now) {
+            Decision::Go(pick) => match self.take_for(demand, pick, now) {
+                Some(ticket) => Acquisition::Granted(ticket),
+                None => Acquisition::Refused(limited(now)),
+            },
+            Decision::Wait(_) => Acquisition::MustWait,
+            Decision::Refuse(refused) => Acquisition::Refused(refused),
+        }
+    }
+
+    /// The same for a request that would wait: it waits, where there is room.
+    pub fn enter(
+        &mut self,
+        demand: &Demand,
+        tried: &Tried,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> Entrance {
+        let all_told = self.wake(now, consequences);
+        let deadline = self.deadline(demand);
+        let asks = Asks::of_demand(demand, tried, deadline);
+        match self.decide(&asks, now) {
+            Decision::Go(pick) if all_told => match self.take_for(demand, pick, now) {
+                Some(ticket) => Entrance::Granted(ticket),
+                None => Entrance::Refused(limited(now)),
+            },
+            Decision::Go(_) => self.queue_up(demand, tried, None, now, consequences),
+            Decision::Wait(wait) => self.queue_up(demand, tried, Some(wait), now, consequences),
+            Decision::Refuse(refused) => Entrance::Refused(refused),
+        }
+    }
+
+    /// A waiter goes away: its client has left. `false`: it waits no longer, its place may be another's.
+    pub fn leave(&mut self, waiter: WaiterId) -> bool {
+        let left = self.queue.leave(waiter);
+        if let Some(pool) = left
+            .as_ref()
+            .and_then(|(_, pool)| self.pools.get_mut(pool.at()))
+        {
+            pool.waiting = pool.waiting.saturating_sub(1);
+        }
+        left.is_some()
+    }
+
+    /// A waiter's deadline has come. `None`: it waits no longer; its answer is among the consequences of this call or
+    /// of an earlier one.
+    pub fn expire(
+        &mut self,
+        waiter: WaiterId,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> Option<Refused> {
+        self.wake(now, consequences);
+        let (own, lane) = self.queue.waiter(waiter)?;
+        let refused = self.truth(&self.queue.lane(lane)?.key, own, now);
+        self.leave(waiter);
+        Some(refused)
+    }
+
+    /// What a waiter is told who is refused now: the same as one who arrives.
+    pub(super) fn truth(&self, key: &LaneKey, waiter: &Waiter, now: Timestamp) -> Refused {
+        let mut asks = Asks::of_waiter(key, waiter);
+        asks.waiting = false;
+        match self.decide(&asks, now) {
+            Decision::Refuse(refused) => refused,
+            Decision::Wait(wait) => Refused {
+                reason: wait.reason,
+                earliest: Some(wait.earliest),
+            },
+            Decision::Go(_) => limited(now),
+        }
+    }
+
+    /// Until when a request may wait.
+    fn deadline(&self, demand: &Demand) -> Timestamp {
+        let own = self.pools.get(demand.pool.at()).map(|pool| pool.max_wait);
+        let most = own.unwrap_or_default();
+        demand.arrival + demand.max_wait.map_or(most, |asked| asked.min(most))
+    }
+
+    fn queue_up(
+        &mut self,
+        demand: &Demand,
+        tried: &Tried,
+        wait: Option<Wait>,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> Entrance {
+        const FULL: Refused = Refused {
+            reason: RefusalReason::QueueFull,
+            earliest: None,
+        };
+        let deadline = self.deadline(demand);
+        let Some(pool) = self.pools.get_mut(demand.pool.at()) else {
+            return Entrance::Refused(FULL);
+        };
+        if pool.waiting >= pool.max_waiting {
+            return Entrance::Refused(FULL);
+        }
+        let key = LaneKey {
+            pool: demand.pool,
+            group: demand.limit_group.clone(),
+            model: demand.model.clone().filter(|_| pool.restricts),
+            target: super::sweep::target(demand, wait),
+            tried: tried.waiting(),
+        };
+        let newcomer = Waiter {
+            arrival: demand.arrival,
+            deadline,
+            session: demand.affinity.session(),
+            entropy: demand.entropy,
+        };
+        let Some((waiter, lane)) = self.queue.enter(key, newcomer) else {
+            return Entrance::Refused(FULL);
+        };
+        pool.waiting += 1;
+        self.schedule(waiter, lane, now, consequences);
+        Entrance::Waiting { waiter, deadline }
+    }
+
+    /// Sees to it that the lane is looked at when this waiter could go.
+    fn schedule(
+        &mut self,
+        waiter: WaiterId,
+        lane: LaneId,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) {
+        let own = self.queue.waiter(waiter).map(|(own, _)| own);
+        let key = self.queue.lane(lane).map(|lane| &lane.key);
+        let (Some(own), Some(key)) = (own, key) else {
+            return;
+        };
+        let wake = match self.decide(&Asks::of_waiter(key, own), now) {
+            Decision::Wait(wait) => wait.wake,
+            // It has waited by having come here; its turn is with the keeper.
+            Decision::Go(_) | Decision::Refuse(_) => now,
+        };
+        if let Some(lane) = self.queue.lane_mut(lane) {
+            lane.wake = lane.wake.min(wake);
+        }
+        self.rearm(consequences);
+    }
+
+    fn take_for(&mut self, demand: &Demand, pick: Pick, now: Timestamp) -> Option<Ticket> {
+        let group = demand.limit_group.clone();
+        let session = demand.affinity.session();
+        self.take(demand.pool, group, session, demand.entropy, pick, now)
+    }
+
+    /// Takes what was picked. `None`: every ticket of the process is out.
+    pub(super) fn take(
+        &mut self,
+        pool: PoolIndex,
+        group: LimitGroup,
+        session: Option<SessionKey>,
+        entropy: u64,
+        pick: Pick,
+        now: Timestamp,
+    ) -> Option<Ticket> {
+        if self.tickets.is_full() {
+            return None;
+        }
+        let subscription = pick.subscription;
+        let sequence = self.next_sequence();
+        let attempt = Attempt {
+            sequence,
+            began: now,
+        };
+        let seat = self.seats.get_mut(subscription.at())?;
+        seat.in_flight += 1;
+        seat.used = sequence;
+        let doubtful = seat.doubtful;
+        let probe = doubtful && self.take_bars(subscription, &group, attempt);
+        if doubtful && !probe {
+            self.refresh(subscription, now);
+        }
+        if let Some(session) = session {
+            self.bind(pool, session, subscription);
+        }
+        self.tickets
+            .issue(subscription, group, attempt, probe, entropy)
+    }
+
+    /// The attempt becomes the probe of all that awaits one.
+    fn take_bars(
+        &mut self,
+        subscription: SubscriptionIndex,
+        group: &LimitGroup,
+        attempt: Attempt,
+    ) -> bool {
+        let Some(own) = self.subscriptions.get_mut(subscription.at()) else {
+            return false;
+        };
+        let mut probe = own.bars.take(group, attempt);
+        probe |= own.ejection.take(attempt);
+        if let Some(domain) = self.domains.get_mut(own.domain) {
+            probe |= domain.bars.take(group, attempt);
+        }
+        if let Some(provider) = self.providers.get_mut(own.provider) {
+            probe |= provider.bars.take(group, attempt);
+        }
+        probe
+    }
+
+    /// S2: binds the session to who serves it.
+    fn bind(&mut self, pool: PoolIndex, session: SessionKey, subscription: SubscriptionIndex) {
+        let gone = match self.sessions.bind(pool, session, subscription) {
+            Bound::Kept => return,
+            Bound::New => None,
+            Bound::Evicted(former) => Some(former),
+            Bound::Moved(former) => {
+                self.session_moves += 1;
+                Some(former)
+            }
+        };
+        if let Some(former) = gone.and_then(|former| self.subscriptions.get_mut(former.at())) {
+            former.sessions = former.sessions.saturating_sub(1);
+        }
+        if let Some(own) = self.subscriptions.get_mut(subscription.at()) {
+            own.sessions = own.sessions.saturating_add(1);
+        }
+    }
+
+    /// Whether anything may bar the subscription, noted for the scan.
+    pub(super) fn refresh(&mut self, subscription: SubscriptionIndex, now: Timestamp) {
+        let (Some(own), Some(seat)) = (
+            self.subscriptions.get(subscription.at()),
+            self.seats.get_mut(subscription.at()),
+        ) else {
+            return;
+        };
+        let domain = self.domains.get(own.domain);
+        let provider = self.providers.get(own.provider);
+        seat.doubtful = own.models.restricts()
+            || own.ejection.is_active()
+            || !own.bars.is_quiet(now)
+            || domain.is_some_and(|domain| !domain.bars.is_quiet(now))
+            || provider.is_some_and(|provider| !provider.bars.is_quiet(now));
+    }
+
+    /// Grants and refuses what is due by time. `false`: more is due than the consequences hold.
+    pub fn wake(&mut self, now: Timestamp, consequences: &mut Consequences) -> bool {
+        if self.queue.is_empty() {
+            return true;
+        }
+        if self.next_wake() <= now {
+            self.sweep(Touch::All, now, consequences);
+        }
+        self.next_wake() > now
+    }
+}
+
+/// Everything is out that can be: an event ends it.
+pub(super) fn limited(now: Timestamp) -> Refused {
+    Refused {
+        reason: RefusalReason::PoolLimited,
+        earliest: Some(now + EVENT),
+    }
+}

@@ -1,0 +1,99 @@
+//! What a request asks of the pools, and the refusal that tells the truth (C6). Status codes are the request path's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::choice::standing::{Absence, Cause};
+use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::time::Timestamp;
+
+/// What a request asks.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Who may serve it.
+    pub pool: PoolIndex,
+    /// Of the model requested.
+    pub limit_group: LimitGroup,
+    /// Held against `models` and `deny_models`; `None`: it names none, and every subscription may have it.
+    pub model: Option<Arc<str>>,
+    /// Whom it wants.
+    pub affinity: Affinity,
+    /// When it arrived: its place in the waiting room, and what all waits count from. Kept when it is tried again.
+    pub arrival: Timestamp,
+    /// May only lower the pool's. Zero: refused where it cannot go at once.
+    pub max_wait: Option<Duration>,
+    /// The random half of the request's id.
+    pub entropy: u64,
+}
+
+/// Whom a request wants (S2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// Anybody.
+    None,
+    /// The subscription that has its prompt cache; moves, with its binding, where that one does not free in time.
+    Should(SessionKey),
+    /// The subscription that has its state, and no other.
+    Must {
+        /// Who that is.
+        owner: SubscriptionIndex,
+        /// Then bound to the owner.
+        session: Option<SessionKey>,
+    },
+}
+
+impl Affinity {
+    /// The session that is bound to whoever serves it.
+    pub const fn session(&self) -> Option<SessionKey> {
+        match *self {
+            Self::None => None,
+            Self::Should(session) => Some(session),
+            Self::Must { session, .. } => session,
+        }
+    }
+}
+
+/// Why nothing serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// Cooldowns, in-flight caps, or the probe of a cooldown: `pool_limited`.
+    PoolLimited,
+    /// The pool's waiting room is full: `queue_full`.
+    QueueFull,
+    /// Nobody is left, or all that is left is ejected: `pool_unavailable`.
+    PoolUnavailable,
+    /// Every credential left is refused for this model alone (D7): `not_found`.
+    ModelUnavailable,
+    /// The owner of provider-side state is quarantined, disabled, removed, or not of this pool:
+    /// `owner_unavailable`.
+    OwnerUnavailable,
+}
+
+impl RefusalReason {
+    /// Of the bar that sets the earliest instant (C6).
+    pub(crate) const fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::Limit => Self::PoolLimited,
+            Cause::Ejection | Cause::Recheck => Self::PoolUnavailable,
+        }
+    }
+
+    /// Of a pool where nobody has an instant.
+    pub(crate) const fn nobody(absence: Absence) -> Self {
+        match absence {
+            Absence::Model => Self::ModelUnavailable,
+            Absence::Other | Absence::NoCandidate => Self::PoolUnavailable,
+        }
+    }
+}
+
+/// A refusal, not a fault: nothing serves this request within its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no subscription is available")]
+pub struct Refused {
+    /// Whose bar it was.
+    pub reason: RefusalReason,
+    /// When it is worth coming back; what ends by an event stands for a second from now. `None`: neither an
+    /// instant nor an event would help, or the waiting room is full.
+    pub earliest: Option<Timestamp>,
+}

@@ -1,0 +1,374 @@
+//! What an answer does to the pools (D3-D7, D11), at once when it is known, and what the end of an attempt frees. What
+//! an answer means, `dialect` read. Law: the same verdict of one attempt counts once, a slot is freed once.
+
+use super::Pools;
+use super::consequences::Consequences;
+use super::decide::Asks;
+use super::sweep::Touch;
+use super::ticket::Ticket;
+use crate::core::choice::tried::Tried;
+use crate::core::event::{Change, Event};
+use crate::core::id::{LimitGroup, SubscriptionIndex};
+use crate::core::limit::breaker::{Bars, Ending, Kind, Raised, Refusal};
+use crate::core::limit::ejection::Failure;
+use crate::core::limit::scope::Scope;
+use crate::core::limit::verdict::{Class, Outcome, Verdict};
+use crate::core::time::Timestamp;
+
+/// Whose bar a verdict is (D3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Subscription,
+    Domain,
+    Provider,
+}
+
+impl Holder {
+    fn of(verdict: &Verdict) -> Self {
+        if verdict.class == Class::CredentialInvalid
+            || verdict.scope.contains(Scope::PER_CREDENTIAL)
+        {
+            Self::Subscription
+        } else if verdict.scope.contains(Scope::PER_IP) {
+            Self::Provider
+        } else {
+            Self::Domain
+        }
+    }
+}
+
+impl Pools {
+    /// A verdict is known before the attempt has ended: at commit, or on an error answer.
+    pub fn observe(
+        &mut self,
+        ticket: &Ticket,
+        verdict: &Verdict,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) {
+        if self.judge(ticket, verdict, now, consequences) {
+            self.sweep(Touch::All, now, consequences);
+        }
+    }
+
+    /// An attempt has ended: its slot is free, and what its outcome means counts, unless it was observed.
+    pub fn settle(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) {
+        let mut changed = match outcome {
+            Outcome::Answered(verdict) => self.judge(&ticket, &verdict, now, consequences),
+            Outcome::Silence { .. } => self.failed(&ticket, now, consequences),
+            Outcome::Abandoned => false,
+        };
+        // Whatever it still was the probe of is free.
+        changed |= ticket.probe && self.end(&ticket, Ending::Neither, now, consequences);
+        self.tickets.take_back(&ticket);
+        let full = self.free_seats(ticket.subscription);
+        if changed {
+            self.sweep(Touch::All, now, consequences);
+        } else if full {
+            let successor = self.successor(ticket.subscription);
+            self.sweep(Touch::Subscription(successor), now, consequences);
+        }
+    }
+
+    /// One less in flight, for its successors too. Returns whether a cap had been reached.
+    fn free_seats(&mut self, subscription: SubscriptionIndex) -> bool {
+        let mut full = false;
+        let mut next = Some(subscription);
+        while let Some(index) = next {
+            let Some(seat) = self.seats.get_mut(index.at()) else {
+                break;
+            };
+            full |= seat.is_full();
+            seat.in_flight = seat.in_flight.saturating_sub(1);
+            next = self
+                .subscriptions
+                .get(index.at())
+                .and_then(|own| own.successor);
+        }
+        full
+    }
+
+    /// Returns whether anybody's standing may have changed.
+    fn judge(
+        &mut self,
+        ticket: &Ticket,
+        verdict: &Verdict,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> bool {
+        let Some(out) = self.tickets.out(ticket) else {
+            return false;
+        };
+        if out.observed.replace(*verdict) == Some(*verdict) {
+            return false;
+        }
+        let mut changed = match verdict.class {
+            Class::Ok => self.end(ticket, Ending::Success, now, consequences),
+            Class::ClientError => self.end(ticket, Ending::Passed, now, consequences),
+            Class::Overloaded => false,
+            Class::UpstreamError => self.failed(ticket, now, consequences),
+            Class::RateLimited => {
+                self.refuse_bar(ticket, Kind::RateLimited, verdict, now, consequences)
+            }
+            Class::QuotaExhausted => {
+                self.refuse_bar(ticket, Kind::QuotaExhausted, verdict, now, consequences)
+            }
+            Class::CredentialInvalid => {
+                self.refuse_bar(ticket, Kind::Credential, verdict, now, consequences)
+            }
+        };
+        if !matches!(verdict.class, Class::Ok | Class::ClientError) && ticket.probe {
+            changed |= self.end(ticket, Ending::Neither, now, consequences);
+        }
+        if !matches!(verdict.class, Class::Overloaded | Class::UpstreamError) {
+            changed |= self.answered(ticket, verdict.class, now, consequences);
+        }
+        changed
+    }
+
+    /// D3, D4, D7: sets the bar that the verdict means.
+    fn refuse_bar(
+        &mut self,
+        ticket: &Ticket,
+        kind: Kind,
+        verdict: &Verdict,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> bool {
+        let refusal = Refusal {
+            attempt: ticket.attempt,
+            sequence: self.next_sequence(),
+            now,
+            wait: verdict.wait,
+            entropy: ticket.entropy,
+        };
+        let per_model = verdict.scope.contains(Scope::PER_MODEL);
+        let group = per_model.then_some(&ticket.group);
+        let holder = Holder::of(verdict);
+        let bars = self.bars(ticket.subscription, holder);
+        let Some(raised) = bars.and_then(|bars| bars.refuse(kind, group, &refusal)) else {
+            return false;
+        };
+        self.doubt(ticket.subscription, holder);
+        if raised.news {
+            self.tell(
+                ticket,
+                change(kind, group, verdict.class, raised),
+                now,
+                consequences,
+            );
+        }
+        true
+    }
+
+    fn bars(&mut self, subscription: SubscriptionIndex, holder: Holder) -> Option<&mut Bars> {
+        let own = self.subscriptions.get_mut(subscription.at())?;
+        match holder {
+            Holder::Subscription => Some(&mut own.bars),
+            Holder::Domain => self
+                .domains
+                .get_mut(own.domain)
+                .map(|domain| &mut domain.bars),
+            Holder::Provider => self
+                .providers
+                .get_mut(own.provider)
+                .map(|provider| &mut provider.bars),
+        }
+    }
+
+    /// Notes for the scan that a new bar may concern them.
+    fn doubt(&mut self, subscription: SubscriptionIndex, holder: Holder) {
+        let Some(own) = self.subscriptions.get(subscription.at()) else {
+            return;
+        };
+        let alone = self
+            .domains
+            .get(own.domain)
+            .is_none_or(|domain| domain.name.is_none());
+        if holder == Holder::Subscription || holder == Holder::Domain && alone {
+            if let Some(seat) = self.seats.get_mut(subscription.at()) {
+                seat.doubtful = true;
+            }
+            return;
+        }
+        for (other, seat) in self.subscriptions.iter().zip(&mut self.seats) {
+            seat.doubtful |= match holder {
+                Holder::Provider => other.provider == own.provider,
+                _ => other.domain == own.domain,
+            };
+        }
+    }
+
+    /// The attempt says nothing against the bars that concern it: its probes end (D5), and after a success those
+    /// that were over before it began are forgotten (D4).
+    fn end(
+        &mut self,
+        ticket: &Ticket,
+        ending: Ending,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> bool {
+        let mut changed = false;
+        for holder in [Holder::Subscription, Holder::Domain, Holder::Provider] {
+            let Some(bars) = self
+                .bars(ticket.subscription, holder)
+                .filter(|bars| !bars.is_empty())
+            else {
+                continue;
+            };
+            let told = |group: Option<&LimitGroup>| {
+                consequences.tell(Event {
+                    at: now,
+                    subscription: ticket.subscription,
+                    change: Change::Recovered {
+                        limit_group: group.cloned(),
+                    },
+                });
+            };
+            changed |= bars.end(&ticket.group, ticket.attempt, ending, now, told);
+        }
+        if ending == Ending::Neither
+            && let Some(own) = self.subscriptions.get_mut(ticket.subscription.at())
+        {
+            changed |= own.ejection.freed(ticket.attempt);
+        }
+        changed
+    }
+
+    /// D11: an answer that is no failure.
+    fn answered(
+        &mut self,
+        ticket: &Ticket,
+        class: Class,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> bool {
+        let passes = matches!(class, Class::Ok | Class::ClientError);
+        let Some(own) = self.subscriptions.get_mut(ticket.subscription.at()) else {
+            return false;
+        };
+        let passed = own.ejection.answered(ticket.attempt, passes, now);
+        if passed {
+            self.tell(
+                ticket,
+                Change::Recovered { limit_group: None },
+                now,
+                consequences,
+            );
+        }
+        passed
+    }
+
+    /// D11: `upstream_error`, silence, or a failed connect.
+    fn failed(&mut self, ticket: &Ticket, now: Timestamp, consequences: &mut Consequences) -> bool {
+        let counted = self
+            .tickets
+            .out(ticket)
+            .is_some_and(|out| std::mem::replace(&mut out.failed, true));
+        let own = self.subscriptions.get_mut(ticket.subscription.at());
+        let Some(own) = own.filter(|own| !counted && !own.draining) else {
+            return false;
+        };
+        let until = match own.ejection.failed(ticket.attempt, now) {
+            Failure::Counted => return false,
+            Failure::Renewed { until } => until,
+            Failure::Enough if self.can_spare(ticket.subscription, &ticket.group, now) => {
+                let Some(until) = self.eject(ticket.subscription, now) else {
+                    return false;
+                };
+                until
+            }
+            Failure::Enough => return false,
+        };
+        self.tell(ticket, Change::Ejected { until }, now, consequences);
+        true
+    }
+
+    fn eject(&mut self, subscription: SubscriptionIndex, now: Timestamp) -> Option<Timestamp> {
+        let own = self.subscriptions.get_mut(subscription.at())?;
+        self.seats.get_mut(subscription.at())?.doubtful = true;
+        Some(own.ejection.eject(now))
+    }
+
+    /// D11: in every pool at most half may be ejected, and another member must be eligible.
+    fn can_spare(
+        &self,
+        subscription: SubscriptionIndex,
+        group: &LimitGroup,
+        now: Timestamp,
+    ) -> bool {
+        let Some(own) = self.subscriptions.get(subscription.at()) else {
+            return false;
+        };
+        let pools = own
+            .pools
+            .iter()
+            .filter_map(|pool| Some((*pool, self.pools.get(pool.at())?)));
+        let mut any = false;
+        for (index, pool) in pools {
+            any = true;
+            let others = || {
+                let members = pool.members.iter().map(|member| member.subscription);
+                members.filter(|other| *other != subscription)
+            };
+            let ejected = others().filter(|other| {
+                let other = self.subscriptions.get(other.at());
+                other.is_some_and(|other| other.ejection.is_active())
+            });
+            let asks = Asks {
+                pool: index,
+                group,
+                model: None,
+                owner: None,
+                session: None,
+                tried: &Tried::new(),
+                arrival: now,
+                deadline: now,
+                waiting: false,
+            };
+            let half = pool.members.len() / 2;
+            let replaceable = others().any(|other| self.standing(other, &asks, now).is_open());
+            if ejected.count() >= half || !replaceable {
+                return false;
+            }
+        }
+        any
+    }
+
+    fn tell(
+        &self,
+        ticket: &Ticket,
+        change: Change,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) {
+        consequences.tell(Event {
+            at: now,
+            subscription: ticket.subscription,
+            change,
+        });
+    }
+}
+
+fn change(kind: Kind, group: Option<&LimitGroup>, class: Class, raised: Raised) -> Change {
+    let limit_group = group.cloned();
+    let Raised { until, stated, .. } = raised;
+    match kind {
+        Kind::Credential => Change::Quarantined {
+            limit_group,
+            recheck: until,
+        },
+        Kind::RateLimited | Kind::QuotaExhausted => Change::Cooling {
+            limit_group,
+            until,
+            class,
+            stated,
+        },
+    }
+}
