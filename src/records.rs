@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::core::event::{AttemptRecord, Event, RequestRecord};
+use crate::core::id::SubscriptionIndex;
 
 /// What sinks are told.
 #[derive(Clone, Debug)]
@@ -61,4 +62,39 @@ impl Records {
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
+}
+
+/// What records mean by their indices. A new one is made at each reload.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Id and provider of each subscription, by index; kept when a subscription is removed.
+    pub subscriptions: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Names {
+    /// The subscription's id; empty where the index is newer than these names.
+    pub fn subscription(&self, index: SubscriptionIndex) -> &str {
+        self.subscriptions.get(index.at()).map_or("", |(id, _)| id)
+    }
+
+    /// Its provider's id; empty where the index is newer than these names.
+    pub fn provider(&self, index: SubscriptionIndex) -> &str {
+        self.subscriptions
+            .get(index.at())
+            .map_or("", |(_, provider)| provider)
+    }
+
+    /// The provider of a subscription known by its id.
+    pub fn provider_of(&self, id: &str) -> &str {
+        self.subscriptions
+            .iter()
+            .find(|(known, _)| **known == *id)
+            .map_or("", |(_, provider)| provider)
+    }
+}
+
+/// Where records end: each sink is shown the same ones, in order, on the control thread.
+pub trait Sink: Send {
+    /// Takes note of a batch.
+    fn take(&mut self, records: &[Record], names: &Names);
 }

@@ -1,6 +1,8 @@
 //! D1: the corpus, graded. Every case of every provider counts; `alt` counts as right. The table of scores is
 //! printed with `--nocapture`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests
+
 use std::collections::BTreeMap;
 
 use authpool::core::dialect::answer::{self, Answer};

@@ -83,7 +83,7 @@ pub struct ServerTls {
 }
 
 /// A file that was readable when the configuration was loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemFile {
     /// For messages.
     pub path: PathBuf,
@@ -119,7 +119,7 @@ pub struct AdminConfig {
 }
 
 /// `[[provider]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderConfig {
     /// Its id.
     pub id: Arc<str>,

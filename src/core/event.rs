@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::id::{LimitGroup, SubscriptionIndex};
 use super::ledger::usage::Usage;
+use super::limit::scope::Scope;
 use super::limit::verdict::Class;
 use super::time::Timestamp;
 
@@ -81,7 +82,9 @@ pub struct RequestRecord {
     pub status: u16,
     /// Our own code, where the answer was ours.
     pub code: Option<&'static str>,
-    /// Whether the answer was a stream.
+    /// Whether the endpoint's answers carry usage.
+    pub metered: bool,
+    /// Whether a stream was asked for.
     pub stream: bool,
     /// Bytes of the request's body.
     pub bytes_in: u64,
@@ -106,6 +109,8 @@ pub struct AttemptRecord {
     pub at: Timestamp,
     /// The request it belongs to.
     pub request_id: u128,
+    /// The pool that it went through.
+    pub pool: Option<Arc<str>>,
     /// Who was tried.
     pub subscription: SubscriptionIndex,
     /// The status; 0: none came.
@@ -114,6 +119,8 @@ pub struct AttemptRecord {
     pub verdict: &'static str,
     /// The wait that the answer stated.
     pub wait: Option<Duration>,
-    /// What the request does next: `commit`, `retry`, `wait` or `refuse`.
+    /// What the answer says is limited.
+    pub scope: Scope,
+    /// What the request does next: `commit`, `failover`, `retry` or `refuse`.
     pub next: &'static str,
 }

@@ -92,3 +92,10 @@ pub enum BodyError {
     #[error("the answer broke off")]
     Broken(#[source] hyper::Error),
 }
+
+impl BodyError {
+    /// Whether one of our time limits ended it.
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self, Self::IdleTimeout | Self::TotalTimeout)
+    }
+}

@@ -3,6 +3,7 @@
 //! top), and past a bound reading stops, never forwarding. What to do about it is the proxy's (C9); what an error
 //! means is the classifier's (D2).
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use http::HeaderMap;
@@ -39,6 +40,12 @@ pub enum Kind {
 pub struct BodyReader {
     source: Source,
     is_identity: bool,
+}
+
+impl fmt::Debug for BodyReader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("BodyReader")
+    }
 }
 
 enum Source {

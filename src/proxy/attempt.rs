@@ -1,0 +1,436 @@
+//! Attempt after attempt, until an answer may go to the client (C8). The verdict's class decides whether we go
+//! round, never the status; after commit there is no second attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Proxy;
+use super::call::Call;
+use super::commit::{self, Answer};
+use super::exchange::Exchange;
+use super::head;
+use super::refusal::{Reason, Refusal};
+use super::relay::{Body, MeteredBody, Passage};
+use super::session::Handles;
+use super::table::Target;
+use crate::balancer::{Acquired, Lease, RefusalReason, Refused};
+use crate::core::choice::tried::Tried;
+use crate::core::dialect::Dialect;
+use crate::core::dialect::endpoint::Endpoint;
+use crate::core::dialect::flavour::Flavour;
+use crate::core::id::SubscriptionIndex;
+use crate::core::limit::verdict::{Class, Outcome, Verdict};
+use crate::upstream::SendError;
+
+/// All tries of a request, of every kind.
+const MOST_TRIES: u8 = 16;
+/// C8 (b): an overload that states more is not waited for here.
+const LONGEST_OVERLOAD: Duration = Duration::from_secs(1);
+/// C8 (d): before an endpoint whose connect failed is tried once more.
+const SECOND_CONNECT: Duration = Duration::from_millis(100);
+
+const SUBSCRIPTION: HeaderName = HeaderName::from_static("x-authpool-subscription");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-authpool-attempts");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// What has been tried so far.
+#[derive(Debug, Default)]
+struct Course {
+    /// Since the request last waited.
+    tried: Tried,
+    /// Tries by (b) and (c), the first counted.
+    counted: u8,
+    /// What the client is told if nothing is left.
+    last: Last,
+    /// Whether the next attempt has yet to be charged to the retry budget (c).
+    unpaid: bool,
+}
+
+/// What the client is told if nothing is left.
+#[derive(Debug, Default)]
+enum Last {
+    /// The waiting room, then the truth about the pool.
+    #[default]
+    Wait,
+    /// This answer, as received.
+    Answer(Box<Answer>, Arc<Target>),
+    /// Nothing was sent.
+    NotSent { timeout: bool },
+    /// It was sent, and no answer came.
+    Unknown { timeout: bool },
+}
+
+/// How one attempt ended.
+enum Ended {
+    Answered(Box<Answer>),
+    Silent(SendError),
+    /// A 2xx broke off while it was held.
+    Broke {
+        status: u16,
+        timeout: bool,
+    },
+}
+
+impl Proxy {
+    /// Sends the call until an answer may go to the client.
+    ///
+    /// # Errors
+    /// Nothing could serve it, or it may have been processed without an answer.
+    pub(super) async fn forward(
+        &self,
+        exchange: &mut Exchange,
+        call: Call,
+    ) -> Result<Response<Body>, Refusal> {
+        let refuse = |reason: Reason| Err(reason.in_words_of(call.dialect));
+        let mut course = Course {
+            counted: 1,
+            ..Course::default()
+        };
+        self.0.balancer.arrived(call.demand.pool);
+        loop {
+            if exchange.attempts() >= MOST_TRIES {
+                return refuse(Reason::PoolLimited {
+                    wait: Duration::from_secs(1),
+                });
+            }
+            let Some(lease) = self.obtain(exchange, &call, &mut course).await? else {
+                return self.nothing_left(exchange, &call, course.last);
+            };
+            let subscription = lease.subscription();
+            let Some(target) = self.target(&call, subscription) else {
+                course.tried.refused(subscription);
+                continue;
+            };
+            exchange.note(|record| record.attempts += 1);
+            match self.attempt(&call, &target).await {
+                Ended::Answered(answer) => {
+                    let verdict = answer.verdict;
+                    if matches!(verdict.class, Class::Ok | Class::ClientError) {
+                        lease.observe(&verdict);
+                        tell(exchange, &answer, subscription, "commit");
+                        return Ok(self.commit(exchange, &call, *answer, Some(lease), &target));
+                    }
+                    lease.settle(Outcome::Answered(verdict));
+                    if !self
+                        .go_round(exchange, &call, &mut course, answer, &target, subscription)
+                        .await
+                    {
+                        return self.nothing_left(exchange, &call, course.last);
+                    }
+                }
+                Ended::Silent(error) if !error.sent => {
+                    lease.settle(Outcome::Silence { sent: false });
+                    exchange.attempted(subscription, 0, None, "failover");
+                    if error.connect {
+                        course.tried.failed(subscription);
+                    }
+                    course.last = Last::NotSent {
+                        timeout: error.timeout,
+                    };
+                }
+                Ended::Silent(error) => {
+                    lease.settle(Outcome::Silence { sent: true });
+                    if !self.resend(exchange, &call, &mut course, subscription, 0, error.timeout) {
+                        return refuse(Reason::OutcomeUnknown {
+                            timeout: error.timeout,
+                        });
+                    }
+                }
+                Ended::Broke { status, timeout } => {
+                    lease.settle(Outcome::Silence { sent: true });
+                    if !self.resend(exchange, &call, &mut course, subscription, status, timeout) {
+                        return refuse(Reason::OutcomeUnknown { timeout });
+                    }
+                }
+            }
+        }
+    }
+
+    /// One try: send, and hold the answer until it is known what to do with it.
+    async fn attempt(&self, call: &Call, target: &Target) -> Ended {
+        let broke = |status| move |timeout| Ended::Broke { status, timeout };
+        let (Some(reach), Some(request)) = (
+            call.table.endpoints.get(target.endpoint),
+            call.request(target),
+        ) else {
+            return broke(0)(false);
+        };
+        let response = match reach.endpoint.send(request).await {
+            Ok(response) => response,
+            Err(error) => return Ended::Silent(error),
+        };
+        let status = response.status().as_u16();
+        match commit::hold(response, &call.asked(target), &self.0.clock).await {
+            Ok(answer) => Ended::Answered(Box::new(answer)),
+            Err(error) => broke(status)(error.is_timeout()),
+        }
+    }
+
+    /// The right to one more attempt; `None`: nothing is left, so the last word goes to the client.
+    async fn obtain(
+        &self,
+        exchange: &mut Exchange,
+        call: &Call,
+        course: &mut Course,
+    ) -> Result<Option<Lease>, Refusal> {
+        loop {
+            let may_wait = matches!(course.last, Last::Wait);
+            match self.0.balancer.acquire(&call.demand, &course.tried) {
+                Acquired::Granted(lease) => {
+                    let paid = !course.unpaid || self.0.balancer.charge_retry(call.demand.pool);
+                    course.unpaid = false;
+                    return Ok(paid.then_some(lease));
+                }
+                Acquired::Waiting(waiting) if may_wait => {
+                    let since = self.0.clock.now();
+                    let waited = waiting.await;
+                    let wait = self.0.clock.now().since(since);
+                    exchange.note(|record| record.wait += wait);
+                    course.tried = Tried::default();
+                    return waited
+                        .map(Some)
+                        .map_err(|refused| self.refusal(call, &refused));
+                }
+                Acquired::Refused(refused) if may_wait => return Err(self.refusal(call, &refused)),
+                Acquired::Waiting(_) | Acquired::Refused(_) => {}
+            }
+            if !matches!(course.last, Last::NotSent { .. }) || !course.tried.once_more() {
+                return Ok(None);
+            }
+            tokio::time::sleep(SECOND_CONNECT).await;
+        }
+    }
+
+    /// After an answer that is neither good nor the client's fault: whether to try again, and how.
+    async fn go_round(
+        &self,
+        exchange: &Exchange,
+        call: &Call,
+        course: &mut Course,
+        answer: Box<Answer>,
+        target: &Arc<Target>,
+        subscription: SubscriptionIndex,
+    ) -> bool {
+        let verdict = answer.verdict;
+        let most = call.pool().map_or(1, |pool| pool.config.max_attempts);
+        match verdict.class {
+            Class::RateLimited | Class::QuotaExhausted | Class::CredentialInvalid => {
+                tell(exchange, &answer, subscription, "failover");
+                course.tried.refused(subscription);
+                course.last = Last::Wait;
+                true
+            }
+            Class::Overloaded => {
+                let delay = overload_delay(&verdict, exchange.entropy(), course.counted);
+                let again = course.counted < most
+                    && delay.is_some_and(|delay| self.leaves(call, delay))
+                    && self.0.balancer.charge_retry(call.demand.pool);
+                tell(
+                    exchange,
+                    &answer,
+                    subscription,
+                    if again { "retry" } else { "commit" },
+                );
+                course.last = Last::Answer(answer, Arc::clone(target));
+                if again {
+                    course.counted += 1;
+                    tokio::time::sleep(delay.unwrap_or_default()).await;
+                }
+                again
+            }
+            _ => {
+                let again = course.counted < most;
+                tell(
+                    exchange,
+                    &answer,
+                    subscription,
+                    if again { "retry" } else { "commit" },
+                );
+                course.last = Last::Answer(answer, Arc::clone(target));
+                course.tried.errored(subscription);
+                course.counted += 1;
+                course.unpaid = true;
+                again
+            }
+        }
+    }
+
+    /// C8 (e): never, unless the operator opted in; then as (c).
+    fn resend(
+        &self,
+        exchange: &Exchange,
+        call: &Call,
+        course: &mut Course,
+        subscription: SubscriptionIndex,
+        status: u16,
+        timeout: bool,
+    ) -> bool {
+        let most = call.pool().map_or(1, |pool| pool.config.max_attempts);
+        let again = call.resend_unknown && course.counted < most;
+        exchange.attempted(
+            subscription,
+            status,
+            None,
+            if again { "retry" } else { "refuse" },
+        );
+        course.last = Last::Unknown { timeout };
+        course.tried.errored(subscription);
+        course.counted += 1;
+        course.unpaid = true;
+        again
+    }
+
+    /// Whether the request's own patience outlasts a delay.
+    fn leaves(&self, call: &Call, delay: Duration) -> bool {
+        let pools = call
+            .pool()
+            .map_or(Duration::ZERO, |pool| pool.config.max_wait);
+        let most = call.demand.max_wait.map_or(pools, |wish| wish.min(pools));
+        self.0.clock.now() + delay <= call.demand.arrival + most
+    }
+
+    /// The last word, where nothing is left to try (C8 g).
+    fn nothing_left(
+        &self,
+        exchange: &mut Exchange,
+        call: &Call,
+        last: Last,
+    ) -> Result<Response<Body>, Refusal> {
+        let reason = match last {
+            Last::Answer(answer, target) if !answer.is_a_page_in_between() => {
+                return Ok(self.commit(exchange, call, *answer, None, &target));
+            }
+            Last::Answer(..) => Reason::UpstreamFailed { timeout: false },
+            Last::NotSent { timeout } => Reason::UpstreamFailed { timeout },
+            Last::Unknown { timeout } => Reason::OutcomeUnknown { timeout },
+            Last::Wait => Reason::PoolUnavailable { wait: None },
+        };
+        Err(reason.in_words_of(call.dialect))
+    }
+
+    /// What a refusal of the pool means for the client.
+    fn refusal(&self, call: &Call, refused: &Refused) -> Refusal {
+        let wait = refused
+            .earliest
+            .map(|earliest| earliest.since(self.0.clock.now()));
+        let reason = match refused.reason {
+            RefusalReason::PoolLimited => Reason::PoolLimited {
+                wait: wait.unwrap_or(Duration::from_secs(1)),
+            },
+            RefusalReason::QueueFull => Reason::QueueFull("the waiting room"),
+            RefusalReason::PoolUnavailable => Reason::PoolUnavailable { wait },
+            RefusalReason::ModelUnavailable => {
+                Reason::ModelNotFound(call.demand.model.as_deref().map(str::to_owned))
+            }
+            RefusalReason::OwnerUnavailable => Reason::OwnerUnavailable,
+        };
+        reason.in_words_of(call.dialect)
+    }
+
+    /// A subscription that came after the request's own table is found in the newest one.
+    fn target(&self, call: &Call, subscription: SubscriptionIndex) -> Option<Arc<Target>> {
+        let routing = &call.table.routing;
+        routing
+            .target(subscription)
+            .cloned()
+            .or_else(|| self.0.table.load().routing.target(subscription).cloned())
+    }
+
+    /// The commit point: the answer's head goes to the client.
+    fn commit(
+        &self,
+        exchange: &mut Exchange,
+        call: &Call,
+        mut answer: Answer,
+        lease: Option<Lease>,
+        target: &Target,
+    ) -> Response<Body> {
+        exchange.served_by(&target.id, answer.verdict.class);
+        exchange.head(answer.parts.status.as_u16());
+        let sized = head::content_length(&answer.parts.headers).is_some();
+        let mut headers = std::mem::take(&mut answer.parts.headers);
+        head::downstream(&mut headers);
+        self.expose(exchange, call, &mut headers, target);
+        let handles = lease
+            .as_ref()
+            .filter(|_| call.endpoint == Endpoint::Responses)
+            .map(|lease| Handles {
+                balancer: self.0.balancer.clone(),
+                owner_tag: call.owner_tag,
+                subscription: lease.subscription(),
+                pool: call.demand.pool,
+            });
+        let passage = Passage {
+            dialect: call.dialect,
+            endpoint: call.endpoint,
+            deadline: self.0.deadline.clone(),
+            handles,
+            must_terminate: must_terminate(call, target),
+            sized,
+        };
+        let status = answer.parts.status;
+        let body = MeteredBody::new(answer, lease, exchange.take(), passage);
+        let mut response = Response::new(Body::Relay(Box::new(body)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn expose(&self, exchange: &Exchange, call: &Call, headers: &mut HeaderMap, target: &Target) {
+        let expose = call.table.routing.expose;
+        if expose.subscription
+            && let Ok(value) = HeaderValue::from_str(&target.id)
+        {
+            headers.insert(SUBSCRIPTION, value);
+        }
+        if expose.attempts {
+            headers.insert(ATTEMPTS, HeaderValue::from(u16::from(exchange.attempts())));
+        }
+        if expose.server_timing {
+            let all = self.0.clock.now().since(exchange.arrival);
+            let wait = exchange.waited();
+            let text = format!(
+                "wait;dur={:.1}, upstream;dur={:.1}",
+                wait.as_secs_f64() * 1e3,
+                all.saturating_sub(wait).as_secs_f64() * 1e3
+            );
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.append(SERVER_TIMING, value);
+            }
+        }
+    }
+}
+
+fn tell(exchange: &Exchange, answer: &Answer, subscription: SubscriptionIndex, next: &'static str) {
+    exchange.attempted(
+        subscription,
+        answer.parts.status.as_u16(),
+        Some(&answer.verdict),
+        next,
+    );
+}
+
+/// C8 (b): 500 to 1000 ms, or the stated wait if that is shorter; `None` where more than 1 s is stated.
+fn overload_delay(verdict: &Verdict, entropy: u64, tries: u8) -> Option<Duration> {
+    let delay = Duration::from_millis(500 + entropy.rotate_right(u32::from(tries)) % 501);
+    match verdict.wait {
+        Some(stated) if stated > LONGEST_OVERLOAD => None,
+        Some(stated) if !stated.is_zero() => Some(delay.min(stated)),
+        _ => Some(delay),
+    }
+}
+
+/// Whether a stream of this operation is broken when it ends without its terminal event. Some that speak OpenAI's
+/// dialect leave `[DONE]` out, so only OpenAI itself is held to it.
+fn must_terminate(call: &Call, target: &Target) -> bool {
+    match (call.dialect, call.endpoint) {
+        (Dialect::Anthropic, Endpoint::Messages) | (Dialect::OpenAi, Endpoint::Responses) => true,
+        (Dialect::OpenAi, Endpoint::ChatCompletions | Endpoint::Completions) => {
+            target.provider.flavour == Flavour::OpenAi
+        }
+        _ => false,
+    }
+}

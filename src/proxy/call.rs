@@ -1,0 +1,194 @@
+//! What every attempt of one request sends, made once: path, headers and body as they may go upstream, and what the
+//! request demands of the pool.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HeaderMap;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Uri};
+
+use super::admit::{Wishes, query_without_keys};
+use super::commit::Asked;
+use super::exchange::Exchange;
+use super::head;
+use super::refusal::{Reason, Refusal};
+use super::replay::Held;
+use super::route::Chosen;
+use super::session::{Named, owner_tag};
+use super::table::{Pool, Table, Target};
+use crate::balancer::Balancer;
+use crate::clients::Client;
+use crate::core::dialect::Dialect;
+use crate::core::dialect::endpoint::{Endpoint, stored_response_id};
+use crate::core::dialect::read::request::RequestFacts;
+use crate::core::pools::Demand;
+use crate::upstream::Outgoing;
+
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// `None`: the listener asks for no key.
+    pub client: Option<&'a Client>,
+    /// What the body says.
+    pub facts: &'a RequestFacts,
+    /// What our own headers say.
+    pub wishes: &'a Wishes,
+}
+
+/// A request, ready to be sent as often as it takes.
+#[derive(Debug)]
+pub struct Call {
+    /// As it was when the request came.
+    pub table: Arc<Table>,
+    /// What is asked of the pool.
+    pub demand: Demand,
+    /// The pool's language.
+    pub dialect: Dialect,
+    /// The operation.
+    pub endpoint: Endpoint,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// C8 (e).
+    pub resend_unknown: bool,
+    /// Whose stored objects its answers make.
+    pub owner_tag: u64,
+    pool: usize,
+    method: Method,
+    path: String,
+    query: Option<String>,
+    headers: head::Upstream,
+    body: Held,
+}
+
+impl Call {
+    /// From a request whose route is chosen.
+    ///
+    /// # Errors
+    /// A `connection` line that names what we read, a stored object of nobody's.
+    pub fn new(
+        exchange: &mut Exchange,
+        balancer: &Balancer,
+        table: Arc<Table>,
+        chosen: Chosen,
+        head: Parts,
+        asking: &Asking<'_>,
+        body: Held,
+    ) -> Result<Self, Refusal> {
+        let missing = || Reason::Internal.in_words_of(Dialect::OpenAi);
+        let pool = table.routing.pools.get(chosen.pool).ok_or_else(missing)?;
+        let dialect = pool.config.dialect;
+        let owner = asking.client.map_or("", |client| &client.owner);
+        let stored = (chosen.endpoint == Endpoint::StoredResponse)
+            .then(|| stored_response_id(&chosen.path))
+            .flatten();
+        let named = Named {
+            owner,
+            wish: asking.wishes.session.as_deref(),
+            headers: &head.headers,
+            facts: asking.facts,
+            stored,
+        };
+        let affinity = named
+            .affinity(balancer, pool)
+            .map_err(|reason| reason.in_words_of(dialect))?;
+        let model: Option<Arc<str>> = asking.facts.model.as_deref().map(Arc::from);
+        let limit_group = pool.limit_group(chosen.endpoint, model.as_deref());
+        note(exchange, pool, &chosen, model.as_ref(), asking.facts.stream);
+        let demand = Demand {
+            pool: pool.index,
+            limit_group,
+            model,
+            affinity,
+            arrival: exchange.arrival,
+            max_wait: asking.wishes.max_wait,
+            entropy: exchange.entropy(),
+        };
+        let query = head.uri.query();
+        let query = query
+            .and_then(|query| query_without_keys(&table.routing, query))
+            .or(query.map(str::to_owned));
+        let headers = head::upstream(head.headers, chosen.endpoint, pool.passes_headers)
+            .map_err(|reason| reason.in_words_of(dialect))?;
+        Ok(Self {
+            demand,
+            dialect,
+            endpoint: chosen.endpoint,
+            stream: asking.facts.stream,
+            resend_unknown: chosen.resend_unknown,
+            owner_tag: owner_tag(owner),
+            pool: chosen.pool,
+            method: head.method,
+            path: chosen.path,
+            query: query.filter(|query| !query.is_empty()),
+            headers,
+            body,
+            table,
+        })
+    }
+
+    /// Its pool.
+    pub fn pool(&self) -> Option<&Pool> {
+        self.table.routing.pools.get(self.pool)
+    }
+
+    /// What reading an answer needs to know, at this provider.
+    pub fn asked(&self, target: &Target) -> Asked {
+        Asked {
+            dialect: self.dialect,
+            flavour: target.provider.flavour,
+            endpoint: self.endpoint,
+            stream: self.stream,
+            head_only: self.method == Method::HEAD,
+        }
+    }
+
+    /// The request for one attempt, with the subscription's credential; `None` where the path cannot be one.
+    pub fn request(&self, target: &Target) -> Option<Request<Outgoing>> {
+        let mut request = Request::new(self.body.outgoing());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri(target)?;
+        let mut headers: HeaderMap = self.headers.headers.clone();
+        for name in &target.provider.pass_headers {
+            for value in self.headers.withheld.get_all(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        headers.insert(
+            target.credential.name.clone(),
+            target.credential.value.clone(),
+        );
+        *request.headers_mut() = headers;
+        Some(request)
+    }
+
+    fn uri(&self, target: &Target) -> Option<Uri> {
+        let mut path = self
+            .dialect
+            .upstream_path(&target.provider.base_url.path, &self.path);
+        if let Some(query) = &self.query {
+            path.reserve(query.len() + 1);
+            path.push('?');
+            path.push_str(query);
+        }
+        let path = PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?;
+        Some(Uri::from(path))
+    }
+}
+
+fn note(
+    exchange: &mut Exchange,
+    pool: &Pool,
+    chosen: &Chosen,
+    model: Option<&Arc<str>>,
+    stream: bool,
+) {
+    exchange.note(|record| {
+        record.pool = Some(Arc::clone(&pool.config.id));
+        record.route = Some(Arc::clone(&chosen.prefix));
+        record.model = model.cloned();
+        record.stream = stream;
+        record.metered = chosen.endpoint.is_metered();
+    });
+}
