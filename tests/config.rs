@@ -412,6 +412,112 @@ fn collect(path: &str, value: &toml::Value, written: &mut Vec<String>) {
 }
 
 #[test]
+fn every_key_that_may_be_left_out_changes_the_configuration() {
+    // O1
+    let check = |place: fn(&str) -> String, keys: &[&str], rows: &str| {
+        let before = format!("{:?}", good(&place("")));
+        for key in keys {
+            let begins = |row: &&str| row.starts_with(&format!("{key} = "));
+            let row = rows.lines().map(str::trim).find(begins).expect(key);
+            let after = format!("{:?}", good(&place(row)));
+            assert_ne!(before, after, "{row}");
+        }
+        assert_eq!(keys.len(), rows.trim().lines().count());
+    };
+    let optional = |keys: &[&'static str], required: &[&str]| -> Vec<&'static str> {
+        let keys = keys.iter().copied();
+        keys.filter(|key| !required.contains(key)).collect()
+    };
+    check(
+        server,
+        keys::SERVER,
+        r#"
+        listen = ["127.0.0.1:1"]
+        tls = { cert = "cert.pem", key = "key.pem" }
+        workers = 7
+        drain = "7s"
+        body_limit = "7MiB"
+        body_memory = "70MiB"
+        max_connections = 7
+        expose = ["attempts"]
+        log = { level = "warn" }
+        "#,
+    );
+    // What `insecure` changes is whether there is a fault.
+    check(
+        provider,
+        &optional(keys::PROVIDER, &["id", "dialect", "base_url", "insecure"]),
+        r#"
+        flavour = "generic"
+        auth = { header = "x-key" }
+        ca = { file = "cert.pem" }
+        roots = "system"
+        connect = "7s"
+        first_byte = "7s"
+        idle = "7s"
+        total = "7s"
+        keep_alive = "7s"
+        allow_paths = ["GET /v1/x"]
+        pass_headers = ["cookie"]
+        limit_groups = { x = ["y"] }
+        "#,
+    );
+    check(
+        subscription,
+        &optional(keys::SUBSCRIPTION, &["id", "provider", "credential"]),
+        r#"
+        domain = "x"
+        enabled = false
+        priority = 7
+        max_in_flight = 7
+        models = ["x"]
+        deny_models = ["x"]
+        "#,
+    );
+    check(
+        more,
+        &optional(keys::POOL, &["id", "subscriptions"]),
+        r#"
+        max_wait = "7s"
+        max_waiting = 7
+        max_attempts = 7
+        session_headers = ["x"]
+        stick_wait = "7s"
+        default_owner = "a"
+        "#,
+    );
+    check(
+        |lines| route(&format!("{lines}\n{CLIENT}")),
+        &optional(keys::ROUTE, &["pool"]),
+        r#"
+        host = "x"
+        path_prefix = "/x"
+        models = ["x"]
+        clients = ["c"]
+        resend_unknown = true
+        "#,
+    );
+    check(
+        client,
+        &optional(keys::CLIENT, &["id", "key"]),
+        r#"
+        tenant = "x"
+        pools = ["main"]
+        models = ["x"]
+        requests_per_minute = 7
+        max_in_flight = 7
+        "#,
+    );
+    check(
+        |line| more(&format!("[sessions]\n{line}")),
+        keys::SESSIONS,
+        "max = 7",
+    );
+    let admin = |line: &str| more(&format!("[admin]\n{line}"));
+    check(admin, keys::ADMIN, "listen = \"127.0.0.1:7\"");
+}
+
+#[test]
 fn what_is_not_toml_is_told_by_line() {
     // O1, K4
     check("a = \n", &["1 : is not TOML"]);
