@@ -882,7 +882,7 @@ fn words_are_of_the_list() {
 
 #[test]
 fn credentials_go_in_cleartext_to_loopback_only_unless_told() {
-    // K5, F11, HARDENING 57
+    // K5, F11
     check_each(
         url,
         r#"
@@ -1077,7 +1077,7 @@ fn client_keys_are_long_enough_and_each_clients_own() {
 
 #[test]
 fn a_tenant_is_not_named_after_a_client_of_another() {
-    // S3, HARDENING 60
+    // S3
     let two = |first: &str, second: &str| {
         let other = "[[client]]\nid = \"d\"\nkey = { env = \"OTHER_CLIENT\" }";
         client(&format!("{first}\n{other}\n{second}"))
@@ -1186,7 +1186,7 @@ fn a_domain_is_not_named_after_another_subscription() {
 
 #[test]
 fn ten_thousand_subscriptions_and_clients_are_read_at_once_and_no_more() {
-    // HARDENING 48; the bound is that of SubscriptionIndex
+    // O1; the bound is that of SubscriptionIndex
     let text = |count: usize| {
         let mut text = GOOD.to_owned();
         for number in 1..count {
@@ -1262,7 +1262,7 @@ proptest! {
     fn no_text_makes_it_panic_and_no_error_shows_a_secret(
         edits in prop::collection::vec((0_usize..600, 0_usize..30, piece()), 1..6),
     ) {
-        // O1, K4, HARDENING 4
+        // O1, K4
         let whole = client("tenant = \"t\"\n[[route]]\npool = \"main\"\n");
         let mut letters: Vec<char> = whole.chars().collect();
         for (at, cut, piece) in edits {

@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn no_spelling_of_a_metadata_or_link_local_address_passes() {
-        // HARDENING 57
+        // K5
         for host in [
             "169.254.169.254",
             "169.254.0.1",
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn private_addresses_are_the_operators_choice() {
-        // HARDENING 57
+        // K5
         for host in [
             "10.1.2.3",
             "192.168.0.1",
