@@ -178,7 +178,7 @@ impl Client {
         {
             let wait = until.wait_time_from(Moment::from(self.clock.now()));
             return Err(ClientLimited::Requests {
-                wait: wait.max(Duration::from_micros(1)),
+                wait: whole_micros(wait),
             });
         }
         *in_flight = in_flight.saturating_add(1);
@@ -205,6 +205,12 @@ impl Client {
     pub fn restricts_models(&self) -> bool {
         !self.models.iter().any(Glob::matches_all)
     }
+}
+
+/// Rounded up and at least 1: our clock tells no smaller steps, so less would be too early.
+fn whole_micros(wait: Duration) -> Duration {
+    let micros = wait.as_nanos().div_ceil(1000).max(1);
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
 impl fmt::Debug for Client {
@@ -279,6 +285,8 @@ impl governor::clock::Reference for Moment {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::TestCaseError;
     use tokio::time::advance;
 
     use super::*;
@@ -391,6 +399,47 @@ mod tests {
         advance(wait).await;
         client.admit().unwrap();
         assert!(client.admit().is_err());
+    }
+
+    /// Whatever the limit and the times between, waiting as told is enough and a microsecond less is not.
+    async fn check_waits(limit: u32, pauses: Vec<u64>) -> Result<(), TestCaseError> {
+        let client = only(limited(Some(limit), None));
+        let start = client.clock.now();
+        let mut admitted = 0_u64;
+        for pause in pauses {
+            advance(Duration::from_micros(pause)).await;
+            while client.admit().is_ok() {
+                admitted += 1;
+            }
+            let Err(ClientLimited::Requests { wait }) = client.admit() else {
+                return Err(TestCaseError::fail("it has requests left"));
+            };
+            advance(wait - Duration::from_micros(1)).await;
+            prop_assert!(client.admit().is_err());
+            advance(Duration::from_micros(1)).await;
+            prop_assert!(client.admit().is_ok());
+            admitted += 1;
+            let micros = u64::try_from(client.clock.now().since(start).as_micros()).unwrap();
+            let most = u64::from(limit) + 1 + u64::from(limit) * micros / 60_000_000;
+            prop_assert!(admitted <= most, "{admitted} of {most}");
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn waiting_as_told_is_enough_and_less_is_not(
+            limit in 1_u32..200,
+            pauses in prop::collection::vec(0_u64..90_000_000, 1..6),
+        ) {
+            // K2, F7
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(check_waits(limit, pauses))?;
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -115,6 +115,11 @@ impl Faults {
         u32::try_from(line).unwrap_or(u32::MAX)
     }
 
+    /// A place as another fault's message names it: `pool[0] (line 12)`.
+    pub(super) fn tell(&self, place: &Place) -> String {
+        format!("{} (line {})", place.path, self.line(place.offset))
+    }
+
     pub(super) fn report(&self, place: &Place, message: impl Into<String>) {
         let found = (place.clone(), message.into());
         self.found.borrow_mut().push(found);
@@ -134,32 +139,44 @@ impl Faults {
     }
 }
 
-/// A name out of the file, fit for a message: short, and without control characters.
-pub(super) fn shown(name: &str) -> String {
-    const LONGEST: usize = 64;
-    let mut shown: String = name
-        .chars()
-        .take(LONGEST)
-        .flat_map(char::escape_debug)
-        .collect();
-    if name.chars().nth(LONGEST).is_some() {
-        shown.push_str("...");
+/// A text without anything that a terminal or a log would take for more than letters.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\'' | '"' => shown.push(letter),
+            _ => shown.extend(letter.escape_debug()),
+        }
     }
     shown
 }
 
-/// The one of `known` that was probably meant, if any is near enough.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// A name out of the file as a message may show it: one as long as a key, which may be one in the wrong place, by
+/// its beginning only.
+pub(super) fn shown(name: &str) -> String {
+    const SHORTEST_KEY: usize = 24;
+    if name.len() < SHORTEST_KEY {
+        return printable(name);
+    }
+    let beginning: String = name.chars().take(8).collect();
+    format!("{}...", printable(&beginning))
+}
+
+/// `: perhaps ...?` with the one of `known` that was probably meant; empty where none is near enough.
+pub(super) fn nearest<'a>(name: &str, known: impl ExactSizeIterator<Item = &'a str>) -> String {
+    /// Of names: what is longer is no slip. Of candidates: what is more would take long.
     const LONGEST: usize = 64;
-    if LONGEST < name.len() {
-        return None;
+    const MOST: usize = 500;
+    if LONGEST < name.len() || MOST < known.len() {
+        return String::new();
     }
     let name = name.to_ascii_lowercase();
     known
         .map(|candidate| (distance(&name, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= 3.min(candidate.len() / 2))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .min()
+        .map(|(_, candidate)| format!(": perhaps `{}`?", shown(candidate)))
+        .unwrap_or_default()
 }
 
 /// Levenshtein's, over bytes.
@@ -198,12 +215,12 @@ mod tests {
     fn what_was_probably_meant_is_near() {
         let known = ["base_url", "connect", "ca"];
         let check = |name, expected| assert_eq!(nearest(name, known.into_iter()), expected);
-        check("baseurl", Some("base_url"));
-        check("Base_URL", Some("base_url"));
-        check("conect", Some("connect"));
-        check("cb", Some("ca"));
-        check("weight", None);
-        check("", None);
+        check("baseurl", ": perhaps `base_url`?");
+        check("Base_URL", ": perhaps `base_url`?");
+        check("conect", ": perhaps `connect`?");
+        check("cb", ": perhaps `ca`?");
+        check("weight", "");
+        check("", "");
     }
 
     #[test]
@@ -220,8 +237,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_shown_short_and_escaped() {
-        assert_eq!(shown("a\n\u{1b}[m"), "a\\n\\u{1b}[m");
-        assert_eq!(shown(&"x".repeat(100)).len(), 67);
+    fn what_may_be_a_key_is_shown_by_its_beginning() {
+        // K4
+        assert_eq!(shown("a\n\u{1b}[m 'x'"), "a\\n\\u{1b}[m 'x'");
+        assert_eq!(shown("sk-ant-api03-0123456789a"), "sk-ant-a...");
+        assert_eq!(shown("models"), "models");
     }
 }

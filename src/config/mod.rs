@@ -5,9 +5,11 @@
 mod base_url;
 mod fault;
 mod glob;
+pub mod keys;
 mod load;
 mod rules;
 mod surroundings;
+mod value;
 mod wire;
 mod word;
 
@@ -25,7 +27,6 @@ pub use base_url::is_refused;
 pub use fault::{ConfigError, Fault};
 pub use load::path;
 pub use surroundings::{Machine, Surroundings};
-pub use wire::keys;
 pub use word::duration;
 
 /// The whole configuration, with its references resolved.

@@ -1,119 +1,14 @@
-//! The file as written: tables, their keys, and values of a shape, each with its place. Refuses unknown keys and
-//! wrong shapes, and goes no further: what values may be is the rules'. Keeps K4: a value of the wrong shape is
-//! never shown, since it may be a secret in the wrong place.
+//! The file as written: tables and their keys, each with its place. Refuses unknown keys and goes no further: shapes
+//! are `value`'s, and what values may be is the rules'.
 
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::fault::{Fault, Faults, Place, nearest, shown};
-use super::word;
-
-/// Every key of the file, by its table. What is not in here is refused.
-pub mod keys {
-    /// Of the file itself.
-    pub const ROOT: &[&str] = &[
-        "server",
-        "admin",
-        "provider",
-        "subscription",
-        "pool",
-        "route",
-        "client",
-        "sessions",
-    ];
-    /// `[server]`.
-    pub const SERVER: &[&str] = &[
-        "listen",
-        "tls",
-        "workers",
-        "drain",
-        "body_limit",
-        "body_memory",
-        "max_connections",
-        "expose",
-        "log",
-    ];
-    /// `server.tls`.
-    pub const TLS: &[&str] = &["cert", "key"];
-    /// `server.log`.
-    pub const LOG: &[&str] = &["level", "format"];
-    /// `[admin]`.
-    pub const ADMIN: &[&str] = &["listen"];
-    /// `[[provider]]`.
-    pub const PROVIDER: &[&str] = &[
-        "id",
-        "dialect",
-        "flavour",
-        "base_url",
-        "auth",
-        "ca",
-        "roots",
-        "insecure",
-        "connect",
-        "first_byte",
-        "idle",
-        "total",
-        "keep_alive",
-        "allow_paths",
-        "pass_headers",
-        "limit_groups",
-    ];
-    /// `provider.auth`.
-    pub const AUTH: &[&str] = &["header", "scheme"];
-    /// `provider.ca`.
-    pub const CA: &[&str] = &["file"];
-    /// `[[subscription]]`.
-    pub const SUBSCRIPTION: &[&str] = &[
-        "id",
-        "provider",
-        "credential",
-        "domain",
-        "enabled",
-        "priority",
-        "max_in_flight",
-        "models",
-        "deny_models",
-    ];
-    /// `subscription.credential`.
-    pub const CREDENTIAL: &[&str] = &["env", "file"];
-    /// `[[pool]]`.
-    pub const POOL: &[&str] = &[
-        "id",
-        "subscriptions",
-        "max_wait",
-        "max_waiting",
-        "max_attempts",
-        "session_headers",
-        "stick_wait",
-        "default_owner",
-    ];
-    /// `[[route]]`.
-    pub const ROUTE: &[&str] = &[
-        "pool",
-        "host",
-        "path_prefix",
-        "models",
-        "clients",
-        "resend_unknown",
-    ];
-    /// `[[client]]`.
-    pub const CLIENT: &[&str] = &[
-        "id",
-        "key",
-        "tenant",
-        "pools",
-        "models",
-        "requests_per_minute",
-        "max_in_flight",
-    ];
-    /// `client.key`.
-    pub const KEY: &[&str] = &["env", "file", "sha256"];
-    /// `[sessions]`.
-    pub const SESSIONS: &[&str] = &["max"];
-}
+use super::fault::{Fault, Faults, Place, nearest, printable, shown};
+use super::keys;
+use super::value::{Text, Value};
 
 /// Reads the text as TOML.
 ///
@@ -129,7 +24,7 @@ pub(super) fn parse<'i>(text: &'i str, faults: &Faults) -> Result<DeTable<'i>, V
         file: None,
         line: faults.line(error.span().map_or(0, |span| span.start)),
         path: String::new(),
-        message: format!("is not TOML: {}", shown(error.message())),
+        message: format!("is not TOML: {}", printable(error.message())),
     };
     Err(errors.iter().take(MOST).map(fault).collect())
 }
@@ -148,26 +43,30 @@ impl<'i, 'f> Table<'i, 'f> {
             offset: 0,
             path: String::new(),
         };
-        Self::new(entries, place, keys::ROOT, faults)
+        Self::open(entries, place, faults).with_only(keys::ROOT)
     }
 
-    fn new(entries: DeTable<'i>, place: Place, keys: &[&str], faults: &'f Faults) -> Self {
-        let table = Self {
+    /// A table in which any key may stand.
+    pub(super) fn open(entries: DeTable<'i>, place: Place, faults: &'f Faults) -> Self {
+        Self {
             faults,
             place,
             entries,
-        };
-        for key in table.entries.keys() {
+        }
+    }
+
+    /// Reports all but these keys.
+    pub(super) fn with_only(self, keys: &[&str]) -> Self {
+        for key in self.entries.keys() {
             let name: &str = key.get_ref();
             if !keys.contains(&name) {
-                let hint = nearest(name, keys.iter().copied())
-                    .map(|meant| format!(": perhaps `{meant}`?"))
-                    .unwrap_or_default();
-                let place = table.place_of(name, key.span());
-                faults.report(&place, format!("is an unknown key{hint}"));
+                let hint = nearest(name, keys.iter().copied());
+                let place = self.place_of(name, key.span());
+                self.faults
+                    .report(&place, format!("is an unknown key{hint}"));
             }
         }
-        table
+        self
     }
 
     /// Where the table begins.
@@ -210,11 +109,8 @@ impl<'i, 'f> Table<'i, 'f> {
     /// The value of a key; `None` where it is missing.
     pub(super) fn take(&mut self, key: &str) -> Option<Value<'i, 'f>> {
         let (key, value) = self.entries.remove_entry(key)?;
-        Some(Value {
-            faults: self.faults,
-            place: self.place_of(key.get_ref(), key.span()),
-            value: value.into_inner(),
-        })
+        let place = self.place_of(key.get_ref(), key.span());
+        Some(Value::new(value.into_inner(), place, self.faults))
     }
 
     /// The value of a key that must be there.
@@ -229,11 +125,7 @@ impl<'i, 'f> Table<'i, 'f> {
     /// The table of `[key]`; an empty one where it is missing or wrong.
     pub(super) fn child(&mut self, key: &str, keys: &[&str]) -> Table<'i, 'f> {
         let table = self.take(key).and_then(|value| value.table(keys));
-        table.unwrap_or_else(|| Table {
-            faults: self.faults,
-            place: self.place_for(key),
-            entries: DeTable::new(),
-        })
+        table.unwrap_or_else(|| Table::open(DeTable::new(), self.place_for(key), self.faults))
     }
 
     /// The tables of `[[key]]`; none where the key is missing.
@@ -241,7 +133,7 @@ impl<'i, 'f> Table<'i, 'f> {
         let Some(value) = self.take(key) else {
             return Vec::new();
         };
-        if matches!(value.value, DeValue::Table(_)) {
+        if value.is_table() {
             value.fault(format!(
                 "is written with two brackets, [[{key}]], since there may be several"
             ));
@@ -258,11 +150,7 @@ impl<'i, 'f> Table<'i, 'f> {
             .iter()
             .map(|(key, value)| {
                 let place = self.place_of(key.get_ref(), key.span());
-                let value = Value {
-                    faults: self.faults,
-                    place: place.clone(),
-                    value: value.get_ref().clone(),
-                };
+                let value = Value::new(value.get_ref().clone(), place.clone(), self.faults);
                 let text = key.get_ref().to_string();
                 (key.span().start, Text { place, text }, value)
             })
@@ -309,192 +197,5 @@ impl<'i, 'f> Table<'i, 'f> {
     pub(super) fn texts(&mut self, key: &str) -> Vec<Text> {
         let value = self.take(key);
         value.map(Value::texts).unwrap_or_default()
-    }
-}
-
-/// A text and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Text {
-    pub(super) place: Place,
-    pub(super) text: String,
-}
-
-/// A value of any shape and where it stands.
-pub(super) struct Value<'i, 'f> {
-    faults: &'f Faults,
-    pub(super) place: Place,
-    value: DeValue<'i>,
-}
-
-impl<'i, 'f> Value<'i, 'f> {
-    pub(super) fn fault(&self, message: impl Into<String>) {
-        self.faults.report(&self.place, message);
-    }
-
-    /// A value of the wrong shape. Names its shape only.
-    fn misshapen(&self, expected: &str) {
-        self.fault(format!("must be {expected}, not {}", shape_of(&self.value)));
-    }
-
-    pub(super) fn text(self) -> Option<Text> {
-        match self.value {
-            DeValue::String(text) => Some(Text {
-                place: self.place,
-                text: text.into_owned(),
-            }),
-            _ => {
-                self.misshapen("a text in quotes");
-                None
-            }
-        }
-    }
-
-    /// Each text of an array; what is no text is reported and left out.
-    pub(super) fn texts(self) -> Vec<Text> {
-        let items = self.items().into_iter();
-        items.filter_map(Value::text).collect()
-    }
-
-    /// As [`Value::texts`], but an empty array is a fault.
-    pub(super) fn some_texts(self, when_empty: &str) -> Vec<Text> {
-        if matches!(&self.value, DeValue::Array(items) if items.is_empty()) {
-            self.fault(when_empty);
-        }
-        self.texts()
-    }
-
-    /// The items of an array, each with its index in its path.
-    pub(super) fn items(self) -> Vec<Value<'i, 'f>> {
-        match self.value {
-            DeValue::Array(items) => {
-                let item = |(index, item): (usize, Spanned<DeValue<'i>>)| Value {
-                    faults: self.faults,
-                    place: Place {
-                        offset: item.span().start,
-                        path: format!("{}[{index}]", self.place.path),
-                    },
-                    value: item.into_inner(),
-                };
-                items.into_iter().enumerate().map(item).collect()
-            }
-            _ => {
-                self.misshapen("an array in brackets");
-                Vec::new()
-            }
-        }
-    }
-
-    pub(super) fn is_table(&self) -> bool {
-        matches!(self.value, DeValue::Table(_))
-    }
-
-    /// A table in which only these keys may stand.
-    pub(super) fn table(self, keys: &[&str]) -> Option<Table<'i, 'f>> {
-        match self.value {
-            DeValue::Table(entries) => Some(Table::new(entries, self.place, keys, self.faults)),
-            _ => {
-                self.misshapen("a table");
-                None
-            }
-        }
-    }
-
-    /// A table in which any key may stand.
-    pub(super) fn open_table(self) -> Option<Table<'i, 'f>> {
-        let (faults, place) = (self.faults, self.place.clone());
-        match self.value {
-            DeValue::Table(entries) => Some(Table {
-                faults,
-                place,
-                entries,
-            }),
-            _ => {
-                self.misshapen("a table");
-                None
-            }
-        }
-    }
-
-    pub(super) fn boolean(self) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(value),
-            _ => {
-                self.misshapen("true or false");
-                None
-            }
-        }
-    }
-
-    /// A whole number. `bounds` lie within `T`.
-    pub(super) fn number<T: TryFrom<i64>>(self, bounds: RangeInclusive<i64>) -> Option<T> {
-        let DeValue::Integer(integer) = &self.value else {
-            self.misshapen("a whole number");
-            return None;
-        };
-        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
-        let number = number.filter(|number| bounds.contains(number));
-        if number.is_none() {
-            self.fault(format!(
-                "must be between {} and {}",
-                bounds.start(),
-                bounds.end()
-            ));
-        }
-        number.and_then(|number| T::try_from(number).ok())
-    }
-
-    pub(super) fn duration(self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
-        let DeValue::String(text) = &self.value else {
-            self.misshapen("a duration in quotes, such as \"30s\"");
-            return None;
-        };
-        let Some(duration) = word::duration(text) else {
-            self.fault("must be a duration such as \"1500ms\", \"30s\", \"5m\" or \"1h\"");
-            return None;
-        };
-        if !bounds.contains(&duration) {
-            let (least, most) = (bounds.start(), bounds.end());
-            self.fault(format!(
-                "must be between {} and {}",
-                word::show_duration(*least),
-                word::show_duration(*most)
-            ));
-            return None;
-        }
-        Some(duration)
-    }
-
-    /// A size in bytes.
-    pub(super) fn size(self, bounds: RangeInclusive<u64>) -> Option<u64> {
-        let DeValue::String(text) = &self.value else {
-            self.misshapen("a size in quotes, such as \"32MiB\"");
-            return None;
-        };
-        let Some(size) = word::size(text) else {
-            self.fault("must be a size such as \"64KiB\", \"32MiB\" or \"1GiB\"");
-            return None;
-        };
-        if !bounds.contains(&size) {
-            let (least, most) = (*bounds.start(), *bounds.end());
-            self.fault(format!(
-                "must be between {} and {}",
-                word::show_size(least),
-                word::show_size(most)
-            ));
-            return None;
-        }
-        Some(size)
-    }
-}
-
-fn shape_of(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(DeString::Borrowed(_) | DeString::Owned(_)) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(_) => "an array",
-        DeValue::Table(_) => "a table",
     }
 }

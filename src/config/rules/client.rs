@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::Rules;
 use crate::config::fault::Place;
-use crate::config::wire::{Table, Text, keys};
+use crate::config::keys;
+use crate::config::value::Text;
+use crate::config::wire::Table;
 use crate::config::{ClientConfig, ClientKey};
 use crate::secret::Secret;
 
@@ -28,12 +30,12 @@ impl Rules<'_> {
         clients
     }
 
-    /// `tenants`: where each is named. `digests`: which client has which key.
+    /// `tenants`: where each is named. `digests`: where each key is named.
     fn client(
         &self,
         mut table: Table<'_, '_>,
         tenants: &mut Vec<Text>,
-        digests: &mut HashMap<[u8; 32], String>,
+        digests: &mut HashMap<[u8; 32], Place>,
     ) -> Option<ClientConfig> {
         let id = self.id(&mut table);
         let key = self.key(&mut table);
@@ -48,7 +50,7 @@ impl Rules<'_> {
         let requests_per_minute = limit("requests_per_minute", 1_000_000);
         let max_in_flight = limit("max_in_flight", 10_000);
         let (id, (place, key)) = (id?, key?);
-        self.key_of_its_own(&id, &place, &key, digests);
+        self.key_of_its_own(&place, &key, digests);
         Some(ClientConfig {
             id: Arc::from(id.text),
             key,
@@ -88,37 +90,41 @@ impl Rules<'_> {
 
     fn key_of_its_own(
         &self,
-        id: &Text,
         place: &Place,
         key: &ClientKey,
-        digests: &mut HashMap<[u8; 32], String>,
+        digests: &mut HashMap<[u8; 32], Place>,
     ) {
         let digest = match key {
             ClientKey::Plain(secret) => Sha256::digest(secret.expose()).into(),
             ClientKey::Sha256(digest) => *digest,
         };
         if let Some(other) = digests.get(&digest) {
-            self.report(place, format!("names the key that client `{other}` has"));
+            let other = self.faults.tell(other);
+            self.report(place, format!("names the same key as {other}"));
         } else {
-            digests.insert(digest, id.text.clone());
+            digests.insert(digest, place.clone());
         }
     }
 
     /// Handles belong to a tenant, else to the client itself; so a tenant named after a client of another one
     /// would open that client's handles.
     fn tenants_of_their_own(&self, clients: &[ClientConfig], tenants: &[Text]) {
+        let owners: HashMap<String, Option<&str>> = clients
+            .iter()
+            .map(|client| (client.id.to_ascii_lowercase(), client.tenant.as_deref()))
+            .collect();
         for tenant in tenants {
-            let same = |name: &str| name.eq_ignore_ascii_case(&tenant.text);
-            let other = clients.iter().find(|client| {
-                same(&client.id) && client.tenant.as_deref().is_none_or(|own| !same(own))
-            });
-            if let Some(client) = other {
+            let Some(owner) = owners.get(&tenant.text.to_ascii_lowercase()) else {
+                continue;
+            };
+            if owner.is_none_or(|owner| !owner.eq_ignore_ascii_case(&tenant.text)) {
+                let other = self.clients.ignoring_case(&tenant.text);
+                let other = other.map(|other| self.faults.tell(&other.place));
                 self.report(
                     &tenant.place,
                     format!(
-                        "is the id of client `{}`, which is not of this tenant: give it a name \
-                         of its own",
-                        client.id
+                        "is the id of {}, which is not of this tenant: give it a name of its own",
+                        other.unwrap_or_default()
                     ),
                 );
             }

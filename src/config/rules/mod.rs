@@ -10,13 +10,15 @@ mod secret;
 mod server;
 mod subscription;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use toml::de::DeTable;
 
 use super::fault::{Faults, Place, nearest, shown};
+use super::keys;
 use super::surroundings::Surroundings;
-use super::wire::{Table, Text, keys};
+use super::value::Text;
+use super::wire::Table;
 use super::{Config, Glob, word};
 
 /// Judges the whole file.
@@ -75,27 +77,45 @@ struct Rules<'a> {
     clients: Ids,
 }
 
-/// The ids of one kind of table, as far as they can be read: also of those that are wrong otherwise.
+/// The ids of one kind of table, by their lower case, as far as they can be read: also of those that are wrong
+/// otherwise.
 struct Ids {
     kind: &'static str,
-    /// By the id in lower case: position among its kind, and the id as written.
-    known: HashMap<String, (usize, String)>,
+    known: HashMap<String, Known>,
+}
+
+/// One of them.
+struct Known {
+    position: usize,
+    /// Of the table.
+    place: Place,
+    /// As written.
+    id: String,
 }
 
 impl Ids {
     /// Reports ids that are taken.
     fn collect(kind: &'static str, tables: &[Table<'_, '_>], faults: &Faults) -> Self {
-        let mut known: HashMap<String, (usize, String)> = HashMap::new();
+        let mut known: HashMap<String, Known> = HashMap::new();
         for (position, table) in tables.iter().enumerate() {
             let Some(id) = table.peek("id") else {
                 continue;
             };
             let lower = id.text.to_ascii_lowercase();
-            if let Some((other, _)) = known.get(&lower) {
-                let message = format!("is the id of {kind}[{other}] as well, ignoring case");
-                faults.report(&id.place, message);
+            if let Some(other) = known.get(&lower) {
+                let other = faults.tell(&other.place);
+                faults.report(
+                    &id.place,
+                    format!("is that of {other} as well, ignoring case"),
+                );
             } else {
-                known.insert(lower, (position, id.text));
+                let (place, id) = (table.place().clone(), id.text);
+                let one = Known {
+                    position,
+                    place,
+                    id,
+                };
+                known.insert(lower, one);
             }
         }
         Self { kind, known }
@@ -103,14 +123,13 @@ impl Ids {
 
     /// The position of the one with this id.
     fn position(&self, id: &str) -> Option<usize> {
-        let (position, written) = self.known.get(&id.to_ascii_lowercase())?;
-        (written == id).then_some(*position)
+        let known = self.ignoring_case(id)?;
+        (known.id == id).then_some(known.position)
     }
 
-    /// The id as written of the one that has it, ignoring case.
-    fn ignoring_case(&self, id: &str) -> Option<&str> {
-        let (_, written) = self.known.get(&id.to_ascii_lowercase())?;
-        Some(written)
+    /// The one that has this id, ignoring case.
+    fn ignoring_case(&self, id: &str) -> Option<&Known> {
+        self.known.get(&id.to_ascii_lowercase())
     }
 }
 
@@ -138,10 +157,7 @@ impl Rules<'_> {
     fn refer(&self, ids: &Ids, text: &Text) -> Option<usize> {
         let position = ids.position(&text.text);
         if position.is_none() {
-            let known = ids.known.values().map(|(_, id)| id.as_str());
-            let hint = nearest(&text.text, known)
-                .map(|meant| format!(": perhaps `{meant}`?"))
-                .unwrap_or_default();
+            let hint = nearest(&text.text, ids.known.values().map(|one| one.id.as_str()));
             let (kind, name) = (ids.kind, shown(&text.text));
             self.report(
                 &text.place,
@@ -195,9 +211,9 @@ impl Rules<'_> {
 
     /// Each word once.
     fn without_repetition(&self, texts: &[Text]) {
-        for (position, text) in texts.iter().enumerate() {
-            let before = texts.iter().take(position);
-            if before.into_iter().any(|other| other.text == text.text) {
+        let mut seen = HashSet::new();
+        for text in texts {
+            if !seen.insert(&text.text) {
                 self.report(&text.place, "is named twice");
             }
         }

@@ -1,12 +1,14 @@
 //! Rules of `[[pool]]`: its subscriptions speak one dialect; its waiting room and its tries are bounded. A
 //! subscription may be in several pools or in none, where nothing uses it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Rules;
 use crate::config::fault::Place;
-use crate::config::wire::{Table, Text};
+use crate::config::value::Text;
+use crate::config::wire::Table;
 use crate::config::{PoolConfig, SubscriptionConfig, word};
 use crate::core::dialect::Dialect;
 
@@ -24,23 +26,28 @@ impl Rules<'_> {
         if let Some(beyond) = tables.get(MOST) {
             self.report(beyond.place(), format!("is beyond {MOST} pools"));
         }
+        let dialects: HashMap<&str, Dialect> = subscriptions
+            .iter()
+            .map(|one| (&*one.id, one.provider.dialect))
+            .collect();
         let tables = tables.into_iter();
         tables
             .filter_map(|table| {
                 let place = table.place().clone();
-                Some((place, self.pool(table, subscriptions)?))
+                Some((place, self.pool(table, &dialects)?))
             })
             .collect()
     }
 
+    /// `dialects`: by subscription.
     fn pool(
         &self,
         mut table: Table<'_, '_>,
-        subscriptions: &[SubscriptionConfig],
+        dialects: &HashMap<&str, Dialect>,
     ) -> Option<PoolConfig> {
         let id = self.id(&mut table);
         let members = self.members(&mut table);
-        let dialect = self.common_dialect(&members, subscriptions);
+        let dialect = self.common_dialect(&members, dialects);
         let seconds = Duration::from_secs;
         let max_wait = table.duration("max_wait", Duration::ZERO..=HOUR, seconds(30));
         let max_waiting: u32 = table.number("max_waiting", 0..=1_000_000, 1000);
@@ -86,24 +93,22 @@ impl Rules<'_> {
     fn common_dialect(
         &self,
         members: &[Text],
-        subscriptions: &[SubscriptionConfig],
+        dialects: &HashMap<&str, Dialect>,
     ) -> Option<Dialect> {
         let mut common: Option<(&Text, Dialect)> = None;
         for member in members {
-            let mut all = subscriptions.iter();
-            let Some(subscription) = all.find(|one| *one.id == *member.text) else {
+            let Some(&dialect) = dialects.get(member.text.as_str()) else {
                 continue;
             };
-            let dialect = subscription.provider.dialect;
             match common {
                 None => common = Some((member, dialect)),
                 Some((_, expected)) if expected == dialect => {}
                 Some((first, expected)) => self.report(
                     &member.place,
                     format!(
-                        "speaks {}, but `{}` speaks {}: a pool has one dialect",
+                        "speaks {}, but {} speaks {}: a pool has one dialect",
                         dialect.name(),
-                        first.text,
+                        self.faults.tell(&first.place),
                         expected.name()
                     ),
                 ),

@@ -1,6 +1,7 @@
 //! Rules of `[[provider]]`: where requests go, in which language, by which limits, and how a credential is written.
 //! Keeps K5: cleartext stays on this machine unless the operator says so.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use http::header::AUTHORIZATION;
 use super::Rules;
 use super::secret::Pem;
 use crate::config::fault::Place;
-use crate::config::wire::{Table, Text, keys};
+use crate::config::keys;
+use crate::config::value::Text;
+use crate::config::wire::Table;
 use crate::config::{AllowedPath, BaseUrl, Glob, PemFile, ProviderConfig, word};
 use crate::core::dialect::Dialect;
 use crate::core::dialect::flavour::Flavour;
@@ -248,6 +251,7 @@ impl Rules<'_> {
     fn pass_headers(&self, table: &mut Table<'_, '_>, auth: Option<&Auth>) -> Vec<HeaderName> {
         let texts = table.texts("pass_headers");
         let mut headers = Vec::new();
+        let mut seen = HashSet::new();
         for text in &texts {
             let Some(header) = self.header(text, word::free_header) else {
                 continue;
@@ -255,7 +259,7 @@ impl Rules<'_> {
             if auth.is_some_and(|auth| auth.header == header) {
                 self.report(&text.place, "carries the credential, see auth");
             }
-            if headers.contains(&header) {
+            if !seen.insert(header.clone()) {
                 self.report(&text.place, "is named twice");
             }
             headers.push(header);

@@ -3,7 +3,8 @@
 
 use super::Rules;
 use crate::config::fault::Place;
-use crate::config::wire::{Table, Text};
+use crate::config::value::Text;
+use crate::config::wire::Table;
 use crate::config::{Glob, PoolConfig, RouteConfig, base_url, word};
 use crate::core::dialect::Dialect;
 
@@ -29,15 +30,15 @@ impl Rules<'_> {
                 );
                 continue;
             }
-            let mut before = pools.iter().take(position).map(|(_, pool)| pool);
-            if let Some(other) = before.find(|other| other.dialect == pool.dialect) {
+            let mut before = pools.iter().take(position);
+            if let Some((other, _)) = before.find(|(_, other)| other.dialect == pool.dialect) {
                 self.report(
                     place,
                     format!(
-                        "speaks {} as pool `{}` does: without a [[route]] nothing tells which of \
-                         them serves a request",
+                        "speaks {} as {} does: without a [[route]] nothing tells which of them \
+                         serves a request",
                         pool.dialect.name(),
-                        other.id
+                        self.faults.tell(other)
                     ),
                 );
             }

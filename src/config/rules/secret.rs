@@ -1,6 +1,7 @@
 //! References to secrets and to PEM files, resolved. Keeps K4: neither a secret nor a name that could be one by
 //! mistake is shown.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::PemObject;
@@ -9,7 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::Rules;
 use crate::config::PemFile;
 use crate::config::fault::Place;
-use crate::config::wire::{Table, Text, Value};
+use crate::config::value::{Text, Value};
+use crate::config::wire::Table;
 use crate::secret::Secret;
 
 /// What a PEM file must hold.
@@ -109,14 +111,16 @@ impl Rules<'_> {
         match self.surroundings.file(Path::new(&text.text)) {
             Ok(content) => Some(Secret::from_file(content)),
             Err(error) => {
-                // The name is not shown: it may be the secret itself by mistake.
-                self.report(
-                    &text.place,
-                    format!("names a file that cannot be read: {error}"),
-                );
+                self.unreadable(text, &error);
                 None
             }
         }
+    }
+
+    /// The name is not shown: it may be the secret itself by mistake.
+    fn unreadable(&self, text: &Text, error: &io::Error) {
+        let message = format!("names a file that cannot be read: {error}");
+        self.report(&text.place, message);
     }
 
     /// Reads a PEM file and sees that it holds what it should. Whether a key fits its certificate is TLS's to say.
@@ -125,8 +129,7 @@ impl Rules<'_> {
         let content = match self.surroundings.file(&path) {
             Ok(content) => Secret::new(content),
             Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
-                self.report(&text.place, message);
+                self.unreadable(text, &error);
                 return None;
             }
         };
@@ -142,7 +145,7 @@ impl Rules<'_> {
                 .then_some("holds no private key in unencrypted PEM form"),
         };
         if let Some(fault) = fault {
-            self.report(&text.place, format!("{} {fault}", path.display()));
+            self.report(&text.place, format!("names a file that {fault}"));
             return None;
         }
         Some(PemFile { path, content })

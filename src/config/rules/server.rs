@@ -1,14 +1,17 @@
 //! Rules of `[server]`, `[admin]` and `[sessions]`: listeners, limits of the process, what is shown. Keeps K1: who
 //! asks for no key is reached from this machine only.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use super::Rules;
 use super::secret::Pem;
-use crate::config::fault::{Place, shown};
-use crate::config::wire::{Table, Text, keys};
+use crate::config::fault::Place;
+use crate::config::keys;
+use crate::config::value::Text;
+use crate::config::wire::Table;
 use crate::config::{
     AdminConfig, Expose, LogConfig, ServerConfig, ServerTls, SessionsConfig, word,
 };
@@ -38,11 +41,12 @@ impl Rules<'_> {
         };
         let texts = value.some_texts("must name at least one address");
         let mut addresses = Vec::new();
+        let mut seen = HashSet::new();
         for text in &texts {
             let Some(address) = self.address(text) else {
                 continue;
             };
-            if addresses.contains(&address) && address.port() != 0 {
+            if !seen.insert(address) && address.port() != 0 {
                 self.report(&text.place, "is named twice");
             }
             if open && !address.ip().to_canonical().is_loopback() {
@@ -184,10 +188,9 @@ impl Rules<'_> {
         };
         let address = self.address(&text)?;
         if listen.contains(&address) && address.port() != 0 {
-            let name = shown(&text.text);
             self.report(
                 &text.place,
-                format!("{name} is where server.listen serves clients: choose another port"),
+                format!("{address} is where server.listen serves clients: choose another port"),
             );
         }
         Some(AdminConfig { listen: address })

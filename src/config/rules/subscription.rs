@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::Rules;
 use super::provider::Provider;
-use crate::config::wire::{Table, keys};
+use crate::config::keys;
+use crate::config::value::Text;
+use crate::config::wire::Table;
 use crate::config::{Glob, SubscriptionConfig};
 use crate::secret::Credential;
 
@@ -20,19 +22,23 @@ impl Rules<'_> {
         if let Some(beyond) = tables.get(MOST) {
             self.report(beyond.place(), format!("is beyond {MOST} subscriptions"));
         }
+        let providers: HashMap<&str, &Provider> = providers
+            .iter()
+            .map(|provider| (&*provider.config.id, provider))
+            .collect();
         let mut domains = HashMap::new();
         let tables = tables.into_iter();
         tables
-            .filter_map(|table| self.subscription(table, providers, &mut domains))
+            .filter_map(|table| self.subscription(table, &providers, &mut domains))
             .collect()
     }
 
-    /// `domains`: as written so far, by their lower case.
+    /// `domains`: where each was first named, by its lower case.
     fn subscription(
         &self,
         mut table: Table<'_, '_>,
-        providers: &[Provider],
-        domains: &mut HashMap<String, String>,
+        providers: &HashMap<&str, &Provider>,
+        domains: &mut HashMap<String, Text>,
     ) -> Option<SubscriptionConfig> {
         let id = self.id(&mut table);
         let own = id.as_ref().map(|id| id.text.as_str());
@@ -40,7 +46,7 @@ impl Rules<'_> {
         let provider = provider.and_then(|name| {
             self.refer(&self.providers, &name)?;
             // Not found where it is wrong itself, which is told there.
-            providers.iter().find(|one| *one.config.id == *name.text)
+            providers.get(name.text.as_str()).copied()
         });
         let credential = self.credential(&mut table, provider);
         let domain = self.domain(&mut table, own, domains);
@@ -97,27 +103,28 @@ impl Rules<'_> {
         &self,
         table: &mut Table<'_, '_>,
         own: Option<&str>,
-        domains: &mut HashMap<String, String>,
+        domains: &mut HashMap<String, Text>,
     ) -> Option<String> {
         let domain = table
             .text("domain")
             .and_then(|text| self.well_formed(text))?;
         if let Some(other) = self.subscriptions.ignoring_case(&domain.text)
-            && own != Some(other)
+            && own != Some(other.id.as_str())
         {
             self.report(
                 &domain.place,
                 format!(
-                    "is the id of subscription `{other}`: give the domain a name of its own, in \
-                     every subscription that is in it"
+                    "is the id of {}: give the domain a name of its own, in every subscription \
+                     that is in it",
+                    self.faults.tell(&other.place)
                 ),
             );
         }
         let lower = domain.text.to_ascii_lowercase();
-        let written = domains.entry(lower).or_insert_with(|| domain.text.clone());
-        if *written != domain.text {
-            let message = format!("differs from domain `{written}` in case only");
-            self.report(&domain.place, message);
+        let first = domains.entry(lower).or_insert_with(|| domain.clone());
+        if first.text != domain.text {
+            let first = self.faults.tell(&first.place);
+            self.report(&domain.place, format!("differs from {first} in case only"));
         }
         Some(domain.text)
     }
