@@ -35,12 +35,20 @@ impl Ask {
             ("authorization".to_owned(), format!("Bearer {CLIENT_KEY}")),
             ("content-type".to_owned(), "application/json".to_owned()),
         ];
-        Self { method: "POST".into(), path: path.into(), headers, body: body.into() }
+        Self {
+            method: "POST".into(),
+            path: path.into(),
+            headers,
+            body: body.into(),
+        }
     }
 
     /// Without a body, and with the key.
     pub fn get(path: &str) -> Self {
-        Self { method: "GET".into(), ..Self::post(path, "") }
+        Self {
+            method: "GET".into(),
+            ..Self::post(path, "")
+        }
     }
 
     /// With another method.
@@ -94,7 +102,14 @@ impl Ask {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.write_all(&self.bytes(addr))?;
         let reader = BufReader::new(socket.try_clone()?);
-        Ok(Open { socket, reader, status: 0, headers: Vec::new(), framing: Framing::ToTheEnd, over: false })
+        Ok(Open {
+            socket,
+            reader,
+            status: 0,
+            headers: Vec::new(),
+            framing: Framing::ToTheEnd,
+            over: false,
+        })
     }
 }
 
@@ -123,12 +138,18 @@ impl Open {
     pub fn read_head(&mut self) -> io::Result<u16> {
         loop {
             let line = self.line()?;
-            self.status = line.get(9..12).and_then(|digits| digits.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+            self.status = line
+                .get(9..12)
+                .and_then(|digits| digits.parse().ok())
+                .ok_or(io::ErrorKind::InvalidData)?;
             self.headers.clear();
             loop {
                 let line = self.line()?;
-                let Some((name, value)) = line.split_once(':') else { break };
-                self.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+                let Some((name, value)) = line.split_once(':') else {
+                    break;
+                };
+                self.headers
+                    .push((name.to_ascii_lowercase(), value.trim().to_owned()));
             }
             if self.status >= 200 {
                 break;
@@ -150,7 +171,8 @@ impl Open {
             return Ok(None);
         }
         let size = self.line()?;
-        let size = usize::from_str_radix(size.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        let size =
+            usize::from_str_radix(size.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
         let mut piece = vec![0; size];
         self.reader.read_exact(&mut piece)?;
         let at = Instant::now();
@@ -165,7 +187,11 @@ impl Open {
         let whole = match self.framing {
             _ if head_only || matches!(self.status, 204 | 304) => true,
             Framing::Length(length) => {
-                let got = self.reader.by_ref().take(length as u64).read_to_end(&mut body);
+                let got = self
+                    .reader
+                    .by_ref()
+                    .take(length as u64)
+                    .read_to_end(&mut body);
                 got.is_ok() && body.len() == length
             }
             Framing::ToTheEnd => self.reader.read_to_end(&mut body).is_ok(),
@@ -177,7 +203,12 @@ impl Open {
                 }
             },
         };
-        Answer { status: self.status, headers: self.headers, body, whole }
+        Answer {
+            status: self.status,
+            headers: self.headers,
+            body,
+            whole,
+        }
     }
 
     fn line(&mut self) -> io::Result<String> {
@@ -208,7 +239,10 @@ impl Answer {
 }
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    headers
+        .iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// The body of a GET, without a key.
@@ -218,8 +252,14 @@ pub fn get_text(addr: SocketAddr, path: &str) -> String {
 
 /// A chat completion's body.
 pub fn chat(model: &str, stream: bool) -> String {
-    let options = if stream { r#","stream_options":{"include_usage":true}"# } else { "" };
-    format!(r#"{{"model":"{model}","stream":{stream}{options},"messages":[{{"role":"user","content":"hello"}}]}}"#)
+    let options = if stream {
+        r#","stream_options":{"include_usage":true}"#
+    } else {
+        ""
+    };
+    format!(
+        r#"{{"model":"{model}","stream":{stream}{options},"messages":[{{"role":"user","content":"hello"}}]}}"#
+    )
 }
 
 /// A message's body.

@@ -40,8 +40,10 @@ pub struct Setup {
 impl Setup {
     /// Subscriptions by these names; the credential of `a` is `cred-a`.
     pub fn new(dialect: &'static str, names: &[&str]) -> Self {
-        let subscriptions =
-            names.iter().map(|name| ((*name).to_owned(), format!("cred-{name}"), String::new())).collect();
+        let subscriptions = names
+            .iter()
+            .map(|name| ((*name).to_owned(), format!("cred-{name}"), String::new()))
+            .collect();
         Self {
             dialect,
             subscriptions,
@@ -55,7 +57,11 @@ impl Setup {
 
     /// The file's text. Credentials are named by variables; see [`Setup::variables`].
     pub fn text(&self, base_url: &str) -> String {
-        let names: Vec<String> = self.subscriptions.iter().map(|(id, ..)| format!("{id:?}")).collect();
+        let names: Vec<String> = self
+            .subscriptions
+            .iter()
+            .map(|(id, ..)| format!("{id:?}"))
+            .collect();
         let mut text = format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\n\
              [[provider]]\nid = \"provider\"\ndialect = {:?}\nbase_url = {base_url:?}\n{}\n\n\
@@ -80,8 +86,13 @@ impl Setup {
 
     /// The environment that the text names.
     pub fn variables(&self) -> Vec<(String, String)> {
-        let credentials = self.subscriptions.iter().map(|(id, credential, _)| (format!("CRED_{id}"), credential.clone()));
-        credentials.chain([("CLIENT_KEY".to_owned(), CLIENT_KEY.to_owned())]).collect()
+        let credentials = self
+            .subscriptions
+            .iter()
+            .map(|(id, credential, _)| (format!("CRED_{id}"), credential.clone()));
+        credentials
+            .chain([("CLIENT_KEY".to_owned(), CLIENT_KEY.to_owned())])
+            .collect()
     }
 
     /// The base URL that this dialect's SDK would be given, of a scripted provider.
@@ -136,7 +147,14 @@ impl Authpool {
         let log = follow(child.stderr.take().unwrap());
         let addr = log.address("listening address=", "admin");
         let admin = log.address("admin listening address=", "\u{0}");
-        Self { child, addr, admin, config: path, log, _folder: folder }
+        Self {
+            child,
+            addr,
+            admin,
+            config: path,
+            log,
+            _folder: folder,
+        }
     }
 
     /// The process's id.
@@ -146,7 +164,10 @@ impl Authpool {
 
     /// Sends a signal by its name: `TERM`, `HUP`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -168,7 +189,11 @@ impl Authpool {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it does not end:\n{}",
+                self.log()
+            );
             std::thread::yield_now();
             std::thread::park_timeout(Duration::from_millis(5));
         }
@@ -177,19 +202,32 @@ impl Authpool {
     /// One figure of `/metrics`: the sum of the series whose line starts so.
     pub fn metric(&self, start: &str) -> f64 {
         let text = client::get_text(self.admin, "/metrics");
-        text.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        text.lines()
+            .filter(|line| line.starts_with(start))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 1024
     }
 
     /// Open file descriptors.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
     }
 }
 
@@ -215,7 +253,10 @@ pub fn command() -> Command {
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "it never came to be that {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "it never came to be that {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
@@ -251,8 +292,16 @@ impl Log {
             }
             seen = lines.len();
             let over = lines.last().is_some_and(|line| line == "(end of log)");
-            assert!(!over && start.elapsed() < PATIENCE, "the line never came:\n{}", lines.join("\n"));
-            lines = self.news.wait_timeout(lines, Duration::from_millis(100)).unwrap().0;
+            assert!(
+                !over && start.elapsed() < PATIENCE,
+                "the line never came:\n{}",
+                lines.join("\n")
+            );
+            lines = self
+                .news
+                .wait_timeout(lines, Duration::from_millis(100))
+                .unwrap()
+                .0;
         }
     }
 

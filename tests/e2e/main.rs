@@ -1,0 +1,15 @@
+//! End to end: the real binary on real sockets before the scripted provider, judged by the provider's ledger. Few
+//! tests, each of something that only the whole can show.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod connections;
+mod first_light;
+mod limits;
+mod operation;
+mod rules;
+mod secrets;
+mod streams;
