@@ -6,8 +6,8 @@ use super::support::client::{Ask, chat};
 use super::support::{CLIENT_KEY, Setup};
 
 const LIMITED: &str = r#"{"match":{"credential":"cred-a"},"times":null,"do":{"status":429,
-    "headers":{"retry-after":"7","content-type":"application/json"},"body":"{\"error\":{\"message\":
-    \"Rate limit reached for requests\",\"type\":\"requests\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}"}}"#;
+    "headers":{"retry-after":"7","content-type":"application/json"},
+    "body":"{\"error\":{\"message\":\"Rate limit reached\",\"type\":\"requests\",\"code\":\"rate_limit_exceeded\"}}"}}"#;
 
 // F1, F3, C8 (a), K4
 #[test]
