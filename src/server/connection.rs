@@ -113,7 +113,10 @@ impl<H: Handler> Shared<H> {
         });
         match protocol {
             Protocol::Http1 => {
-                let connection = self.http1.serve_connection(io, service);
+                let mut http1 = self.http1.clone();
+                // After a stop, one last request: its answer says so.
+                http1.keep_alive(!self.stop.is_cancelled());
+                let connection = http1.serve_connection(io, service);
                 self.drive(connection, |it| it.graceful_shutdown(), &activity)
                     .await;
             }
