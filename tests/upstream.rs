@@ -283,6 +283,8 @@ async fn an_unused_connection_is_closed_in_order_after_keep_alive() {
     client.has(1, 0).await;
     assert_eq!(to_end(&mut stream).await.unwrap(), 0);
     client.has(0, 0).await;
+    // Nor did a reset follow the end.
+    assert!(stream.take_error().unwrap().is_none());
     within(client.tasks.finished()).await;
     let _second = first(&client, &listener).await;
 }
