@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::future::{Future, pending};
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -679,4 +679,81 @@ fn listeners_share_a_port_only_where_asked_to() {
     bind(address, true).unwrap();
     let error = bind(address, false).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+/// A process of its own: a limit on file descriptors holds for all of one.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Child {
+    /// Hundredths of a second of processor time so far.
+    fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let after_name = stat.rsplit(") ").next().unwrap();
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+const FEW: &str = "AUTHPOOL_TEST_FEW_FILE_DESCRIPTORS";
+
+// HARDENING 15
+#[test]
+fn a_server_out_of_file_descriptors_neither_ends_nor_spins_and_recovers() {
+    let mut child = Child(
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "serves_with_few_file_descriptors", "--nocapture"])
+            .env(FEW, "64")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let output = std::io::BufReader::new(child.0.stdout.take().unwrap());
+    let address = output
+        .lines()
+        .find_map(|line| line.unwrap().split("listens at ").nth(1).map(str::to_owned))
+        .unwrap();
+    let connect = || {
+        let stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    };
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut clients: Vec<_> = (0..100).map(|_| connect()).collect();
+    for client in &mut clients {
+        client.write_all(request).unwrap();
+    }
+    clients[0].read_exact(&mut [0; 12]).unwrap();
+    let before = child.ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(child.ticks() - before < 20, "it spins");
+    assert!(child.0.try_wait().unwrap().is_none(), "it ended");
+    drop(clients);
+    let mut client = connect();
+    client.write_all(request).unwrap();
+    client.read_exact(&mut [0; 12]).unwrap();
+}
+
+/// Not a test by itself: what the one before starts.
+#[tokio::test]
+async fn serves_with_few_file_descriptors() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let Ok(few) = std::env::var(FEW) else {
+        return;
+    };
+    let most = few.parse().ok();
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let server = Server::start(limits(), None);
+    println!("listens at {}", server.address);
+    pending::<()>().await;
 }
