@@ -137,6 +137,7 @@ impl<H: Handler> Shared<H> {
         let stream = timeout(self.limits.head, acceptor.accept(stream))
             .await
             .ok()?
+            .inspect_err(|error| tracing::debug!(%error, "a client's TLS handshake failed"))
             .ok()?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
