@@ -280,9 +280,10 @@ async fn an_unused_connection_is_closed_in_order_after_keep_alive() {
     provider.keep_alive = SHORT;
     let client = Client::new(provider);
     let mut stream = first(&client, &listener).await;
-    client.has(1, 0).await;
     assert_eq!(to_end(&mut stream).await.unwrap(), 0);
     client.has(0, 0).await;
+    // Nor did a reset follow the end.
+    assert!(stream.take_error().unwrap().is_none());
     within(client.tasks.finished()).await;
     let _second = first(&client, &listener).await;
 }
@@ -435,8 +436,8 @@ async fn a_pause_in_an_answer_is_a_time_limit_and_resets() {
 #[tokio::test]
 async fn an_answer_that_never_ends_meets_the_total_limit() {
     let (listener, mut provider) = listen().await;
-    provider.total = 3 * SHORT;
-    provider.idle = 2 * SHORT;
+    provider.total = 10 * SHORT;
+    provider.idle = 8 * SHORT;
     let client = Client::new(provider);
     let (response, mut stream) = tokio::join!(client.get(), chunked(&listener));
     let mut body = response.unwrap().into_body();
@@ -479,6 +480,42 @@ async fn an_answer_cut_short_never_ends_in_order() {
         assert!(matches!(error, Err(BodyError::Broken(_))), "{cut:?}");
         client.has(0, 0).await;
     }
+}
+
+// F3
+#[tokio::test]
+async fn a_reader_that_does_not_read_holds_the_provider_back() {
+    const MANY: usize = 256;
+    let (listener, provider) = listen().await;
+    let client = Client::new(provider);
+    let (response, mut stream) = tokio::join!(client.get(), async {
+        let mut stream = accept(&listener).await;
+        head(&mut stream).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", MANY << 20);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    });
+    let mut body = response.unwrap().into_body();
+    let piece = vec![b'x'; 1 << 20];
+    let mut ahead = 0;
+    while let Ok(count) = timeout(3 * SHORT, stream.write(&piece)).await {
+        ahead += count.unwrap();
+        // Beyond what the kernel keeps for both sides nothing is taken.
+        assert!(ahead < 64 << 20);
+    }
+    let (rest, read) = ((MANY << 20) - ahead, async {
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            size += frame.unwrap().into_data().unwrap().len();
+        }
+        size
+    });
+    let write = async {
+        stream.write_all(&vec![b'x'; rest]).await.unwrap();
+    };
+    let (size, ()) = within(async { tokio::join!(read, write) }).await;
+    assert_eq!(size, MANY << 20);
+    client.has(1, 0).await;
 }
 
 // F3
@@ -770,6 +807,36 @@ async fn a_handshake_that_hangs_is_a_time_limit_of_connecting() {
         (false, true, true)
     );
     client.has(0, 0).await;
+}
+
+// F3
+#[tokio::test]
+async fn a_client_that_leaves_during_the_handshake_leaves_nothing_behind() {
+    let (listener, mut provider) = listen().await;
+    Authority::new().trusted_by(&mut provider);
+    let client = Client::new(provider);
+    let waiting = Box::pin(client.get());
+    let mut stream = tokio::select! {
+        _ = waiting => panic!("nobody has answered"),
+        stream = async {
+            let mut stream = accept(&listener).await;
+            within(stream.read_u8()).await.unwrap();
+            stream
+        } => stream,
+    };
+    assert_eq!(client.open(), (0, 0));
+    // Ends in order or by a reset; it does end.
+    let _ = to_end(&mut stream).await;
+}
+
+// F2
+#[tokio::test]
+async fn every_address_of_a_host_is_tried() {
+    let (listener, mut provider) = listen().await;
+    // ::1 first, on many systems, where nobody listens.
+    provider.base_url.host = "localhost".into();
+    let client = Client::new(provider);
+    let _stream = first(&client, &listener).await;
 }
 
 // K5

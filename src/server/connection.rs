@@ -113,7 +113,10 @@ impl<H: Handler> Shared<H> {
         });
         match protocol {
             Protocol::Http1 => {
-                let connection = self.http1.serve_connection(io, service);
+                let mut http1 = self.http1.clone();
+                // After a stop, one last request: its answer says so.
+                http1.keep_alive(!self.stop.is_cancelled());
+                let connection = http1.serve_connection(io, service);
                 self.drive(connection, |it| it.graceful_shutdown(), &activity)
                     .await;
             }
@@ -134,6 +137,7 @@ impl<H: Handler> Shared<H> {
         let stream = timeout(self.limits.head, acceptor.accept(stream))
             .await
             .ok()?
+            .inspect_err(|error| tracing::debug!(%error, "a client's TLS handshake failed"))
             .ok()?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,

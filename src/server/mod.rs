@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -115,6 +115,13 @@ pub async fn serve<H: Handler>(
     stop: CancellationToken,
     tasks: Tasks,
 ) {
+    // Accepted sockets inherit it. A client may wait for minutes; one that vanished is not waited for.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15));
+    if let Err(error) = SockRef::from(&listener).set_tcp_keepalive(&keepalive) {
+        tracing::warn!(%error, "no keep-alive on client connections");
+    }
     let connections = Connections::new(tls, handler, limits, stop.clone(), tasks);
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,

@@ -24,6 +24,7 @@ pub(super) struct Patience {
     clock: Clock,
     phase: Phase,
     since: Timestamp,
+    begun: usize,
     taken: usize,
     sleep: Pin<Box<Sleep>>,
 }
@@ -38,6 +39,7 @@ impl Patience {
             clock,
             phase: Phase::Idle,
             since,
+            begun: 0,
             taken: 0,
             sleep: Box::pin(clock.sleep_until(since + limits.head)),
         }
@@ -76,13 +78,14 @@ impl Patience {
     }
 
     fn look(&mut self, activity: &Activity) {
-        let (phase, taken) = (activity.phase(), activity.taken());
+        let (phase, begun, taken) = (activity.phase(), activity.begun(), activity.taken());
+        // A reader that is slow has not stopped.
         let moved = phase == Phase::Stalled && taken != self.taken;
-        if phase != self.phase || moved {
+        if phase != self.phase || begun != self.begun || moved {
             self.phase = phase;
             self.since = self.clock.now();
         }
-        self.taken = taken;
+        (self.begun, self.taken) = (begun, taken);
     }
 
     fn due(&self) -> Option<Timestamp> {

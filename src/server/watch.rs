@@ -38,6 +38,8 @@ pub(super) struct Activity {
     /// Whether bytes outside of a request are a head: so in HTTP/1, where HTTP/2 has pings and settings.
     heads: bool,
     requests: AtomicUsize,
+    /// All requests so far: one may begin and end between two looks.
+    begun: AtomicUsize,
     heard: AtomicBool,
     stalled: AtomicBool,
     /// Bytes taken by the client, so that a slow reader is told from one that stopped.
@@ -49,6 +51,7 @@ impl Activity {
         Arc::new(Self {
             heads,
             requests: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             heard: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             taken: AtomicUsize::new(0),
@@ -67,6 +70,11 @@ impl Activity {
         }
     }
 
+    /// How many requests have begun.
+    pub(super) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// Grows whenever the client takes bytes.
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -75,6 +83,7 @@ impl Activity {
     /// A request is under way until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Request {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         Request(Arc::clone(self))
     }
 

@@ -136,3 +136,50 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http1::handshake;
+    use hyper_util::rt::TokioIo;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::wire::Socket;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::tasks::Tasks;
+
+    // C8 (d)
+    #[tokio::test]
+    async fn a_request_that_was_never_begun_is_handed_back_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let clock = Clock::new();
+        let wire = Wire::new(stream, clock, Arc::default());
+        let socket = TokioIo::new(Socket::new(Arc::clone(&wire)));
+        let (sender, connection) = handshake(socket).await.unwrap();
+        let task = Tasks::new().own(async move {
+            let _ = connection.await;
+        });
+        let mut link = Link::new(sender, task, wire, clock.now());
+        link.sender.ready().await.unwrap();
+        assert!(link.is_ready() && link.wire().is_quiet());
+        // Gone after the last look at it, and before the task takes the request.
+        link.wire().close(false);
+        let request = Request::get("/path")
+            .header("host", "x")
+            .body(Outgoing::held(Arc::from(["body".into()])))
+            .unwrap();
+        let limit = Duration::from_secs(10);
+        let mut deadline = Deadline::new(clock.now() + limit, clock);
+        match link.exchange(request, limit, &mut deadline).await {
+            Err(Failure::HandedBack(request, _)) => {
+                assert_eq!(request.uri(), "/path");
+                assert_eq!(request.headers().len(), 1);
+                assert_eq!(request.body().left(), 4);
+            }
+            _ => panic!("not handed back"),
+        }
+    }
+}
