@@ -1,6 +1,7 @@
 //! The languages providers speak: how a request names its model and session, how an answer states errors, limits
 //! and usage, and how an error of ours is worded so that the client's SDK understands it.
 
+pub mod answer;
 pub mod endpoint;
 pub mod flavour;
 pub mod limit_group;

@@ -61,9 +61,19 @@ impl Scope {
         self.0 == 0
     }
 
+    /// This set and the words of `other`; what `|` does, where a constant is wanted.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// This set without the words of `other`.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// This set's words that are in `other` too.
+    pub const fn only(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Its words, in a fixed order.

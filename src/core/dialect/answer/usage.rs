@@ -1,0 +1,254 @@
+//! The tokens that a whole body reports, in every shape that providers write them. The shapes share no member
+//! with different meanings, so that one reader serves all. Streams while they pass are read by `read`.
+
+use std::collections::HashMap;
+
+use http::HeaderMap;
+use memchr::memmem;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::base64;
+use super::body::{decode, pieces};
+use crate::core::dialect::flavour::Flavour;
+use crate::core::ledger::usage::Usage;
+
+/// How deep members that wrap the report are followed.
+const MAX_DEPTH: usize = 3;
+
+/// Members that wrap the member with the report.
+const WRAPPERS: [&str; 5] = ["message", "response", "delta", "x_groq", "result"];
+/// Members that are the report.
+const REPORTS: [&str; 5] = [
+    "usage",
+    "usageMetadata",
+    "meta",
+    "metrics",
+    "amazon-bedrock-invocationMetrics",
+];
+
+/// What a body reports: of a stream, and of an array in pieces, the last report wins field by field. The whole
+/// body is given; a compressed one is decoded by its magic.
+pub fn usage(_flavour: Flavour, body: &[u8], stream: bool) -> Usage {
+    let body = decode(&HeaderMap::new(), body);
+    let mut usage = Usage::default();
+    for piece in pieces(&body) {
+        if reports(&piece.data) {
+            usage.update(within(&piece.data, 0));
+        }
+        if !stream && !usage.is_unknown() {
+            break;
+        }
+    }
+    usage
+}
+
+/// Whether a report may be in there; most events of a stream have none.
+fn reports(data: &[u8]) -> bool {
+    [
+        b"sage".as_slice(),
+        b"\"tokens\"",
+        b"eval_count",
+        b"token_count",
+        b"Metrics",
+        b"\"bytes\"",
+    ]
+    .iter()
+    .any(|word| memmem::find(data, word).is_some())
+}
+
+/// The report of one JSON object, of which only the members that may hold it are parsed.
+fn within(data: &[u8], depth: usize) -> Usage {
+    let mut usage = Usage::default();
+    let Ok(members) = serde_json::from_slice::<HashMap<String, &RawValue>>(data) else {
+        return usage;
+    };
+    let member = |name: &str| members.get(name).map(|raw| raw.get());
+    if depth < MAX_DEPTH {
+        for name in WRAPPERS {
+            if let Some(inner) = member(name).filter(|inner| inner.starts_with('{')) {
+                usage.update(within(inner.as_bytes(), depth + 1));
+            }
+        }
+        if let Some(chunk) =
+            member("bytes").and_then(|text| base64::decode(text.trim_matches('"').as_bytes()))
+        {
+            usage.update(within(&chunk, depth + 1));
+        }
+    }
+    for name in REPORTS {
+        let report = member(name).and_then(|text| serde_json::from_str(text).ok());
+        if let Some(report) = report {
+            usage.update(read(&report));
+        }
+    }
+    // Ollama's own API reports at the top.
+    let count = |name: &str| member(name).and_then(|text| text.parse().ok());
+    usage.update(Usage {
+        input: count("prompt_eval_count"),
+        output: count("eval_count"),
+        ..Usage::default()
+    });
+    usage
+}
+
+fn read(report: &Value) -> Usage {
+    // Cohere: what was processed, not what is billed.
+    let counts = report.get("tokens").filter(|tokens| tokens.is_object());
+    let counts = counts.unwrap_or(report);
+    let first = |names: &[&str]| names.iter().find_map(|name| count(counts, name));
+    let details = |names: &[&str], detail: &str| {
+        names
+            .iter()
+            .find_map(|name| count(counts.get(*name)?, detail))
+    };
+    let prompt = ["prompt_tokens_details", "input_tokens_details"];
+    let completion = ["completion_tokens_details", "output_tokens_details"];
+
+    let input = first(&[
+        "input_tokens",
+        "prompt_tokens",
+        "promptTokenCount",
+        "inputTokens",
+        "inputTokenCount",
+        "input_token_count",
+    ]);
+    let thoughts = first(&["thoughtsTokenCount"]);
+    let reasoning = details(&completion, "reasoning_tokens")
+        .or(thoughts)
+        .or_else(|| first(&["reasoning_tokens"]));
+    let output = first(&[
+        "output_tokens",
+        "completion_tokens",
+        "outputTokens",
+        "outputTokenCount",
+        "output_token_count",
+    ]);
+    let candidates = first(&["candidatesTokenCount"]);
+    let output = match (output, candidates, thoughts) {
+        (None, None, None) => None,
+        (Some(output), None, None) => Some(with_reasoning(
+            output,
+            input,
+            reasoning,
+            first(&["total_tokens"]),
+        )),
+        (output, candidates, thoughts) => Some(
+            output
+                .or(candidates)
+                .unwrap_or(0)
+                .saturating_add(thoughts.unwrap_or(0)),
+        ),
+    };
+    Usage {
+        input,
+        output,
+        cache_read: first(&[
+            "cache_read_input_tokens",
+            "cachedContentTokenCount",
+            "cacheReadInputTokens",
+            "cacheReadInputTokenCount",
+            "cached_tokens",
+            "prompt_cache_hit_tokens",
+        ])
+        .or_else(|| details(&prompt, "cached_tokens"))
+        .or_else(|| count(report, "cached_tokens")),
+        cache_write: first(&[
+            "cache_creation_input_tokens",
+            "cacheWriteInputTokens",
+            "cacheWriteInputTokenCount",
+        ])
+        .or_else(|| details(&prompt, "cache_write_tokens")),
+        reasoning,
+    }
+}
+
+/// xAI counts reasoning beside the completion; the total tells.
+fn with_reasoning(
+    output: u64,
+    input: Option<u64>,
+    reasoning: Option<u64>,
+    total: Option<u64>,
+) -> u64 {
+    let (Some(input), Some(reasoning), Some(total)) = (input, reasoning, total) else {
+        return output;
+    };
+    let both = output.saturating_add(reasoning);
+    if reasoning > 0 && input.checked_add(both) == Some(total) {
+        both
+    } else {
+        output
+    }
+}
+
+fn count(object: &Value, name: &str) -> Option<u64> {
+    let value = object.get(name)?;
+    value.as_u64().or_else(|| {
+        let number = value.as_f64()?;
+        (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, expected: [Option<u64>; 5]) {
+        let read = usage(Flavour::Generic, body.as_bytes(), true);
+        let [input, output, cache_read, cache_write, reasoning] = expected;
+        let expected = Usage {
+            input,
+            output,
+            cache_read,
+            cache_write,
+            reasoning,
+        };
+        assert_eq!(read, expected, "{body}");
+    }
+
+    // U1; corpus, Usage.
+    #[test]
+    fn usage_is_read_in_every_shape() {
+        check(
+            r#"{"usage":{"prompt_tokens":30,"completion_tokens":5,"total_tokens":135,"completion_tokens_details":{"reasoning_tokens":100}}}"#,
+            [Some(30), Some(105), None, None, Some(100)],
+        );
+        check(
+            r#"{"usage":{"prompt_tokens":30,"completion_tokens":105,"total_tokens":135,"completion_tokens_details":{"reasoning_tokens":100}}}"#,
+            [Some(30), Some(105), None, None, Some(100)],
+        );
+        check(
+            r#"{"type":"message-end","delta":{"usage":{"billed_units":{"input_tokens":1},"tokens":{"input_tokens":9,"output_tokens":4},"cached_tokens":2}}}"#,
+            [Some(9), Some(4), Some(2), None, None],
+        );
+        check(
+            r#"{"done":true,"prompt_eval_count":26,"eval_count":298}"#,
+            [Some(26), Some(298), None, None, None],
+        );
+        // {"amazon-bedrock-invocationMetrics":{"inputTokenCount":8,"outputTokenCount":3}}
+        check(
+            r#"{"bytes":"eyJhbWF6b24tYmVkcm9jay1pbnZvY2F0aW9uTWV0cmljcyI6eyJpbnB1dFRva2VuQ291bnQiOjgsIm91dHB1dFRva2VuQ291bnQiOjN9fQ==","p":"ab"}"#,
+            [Some(8), Some(3), None, None, None],
+        );
+        check(r#"{"usage":{"cost_in_usd_ticks":200000000}}"#, [None; 5]);
+        check(r#"{"usage":null}"#, [None; 5]);
+    }
+
+    #[test]
+    fn the_last_report_of_a_stream_wins_field_by_field() {
+        check(
+            "data: {\"message\":{\"usage\":{\"input_tokens\":7,\"cache_read_input_tokens\":3,\"output_tokens\":1}}}\n\n\
+             data: {\"usage\":{\"output_tokens\":20}}\n\ndata: [DONE]\n\n",
+            [Some(7), Some(20), Some(3), None, None],
+        );
+    }
+
+    #[test]
+    fn words_of_an_answer_are_no_report() {
+        check(
+            r#"{"choices":[{"message":{"content":"{\"usage\":{\"prompt_tokens\":1}}"}}]}"#,
+            [None; 5],
+        );
+    }
+}
