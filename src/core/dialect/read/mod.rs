@@ -12,7 +12,6 @@ mod skip;
 mod stream;
 mod table;
 mod text;
-mod usage;
 
 /// Ways to cut a body, for tests.
 #[cfg(test)]
