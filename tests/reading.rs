@@ -300,6 +300,32 @@ fn an_error_event_is_seen_before_content_and_after_it() {
     }
 }
 
+// D2
+#[test]
+fn of_several_errors_the_first_counts() {
+    let overloaded = Answer::messages(ERRORS[0]).told().progress;
+    let both = Answer::messages(&[ERRORS[0], ERRORS[1]].concat());
+    assert_eq!(both.told().progress, overloaded);
+    let other = Answer::messages(&[ERRORS[1], ERRORS[0]].concat());
+    assert_ne!(other.told().progress, overloaded);
+}
+
+// D2: what failed before is told well
+#[test]
+fn a_stored_response_that_failed_is_no_error_of_its_reading() {
+    let body = r#"{"id":"resp_1","status":"failed","error":{"code":"rate_limit_exceeded"}}"#;
+    for (content_type, body) in [(JSON, body), (SSE, ERRORS[4])] {
+        let stored = Answer::new(
+            Dialect::OpenAi,
+            Endpoint::StoredResponse,
+            content_type,
+            body,
+        );
+        assert_eq!(stored.told().progress.error, None);
+        assert!(stored.told().progress.content);
+    }
+}
+
 // U1: the last report wins field by field
 #[test]
 fn usage_is_read_from_streams_of_all_dialects() {
@@ -428,6 +454,13 @@ fn a_stored_response_is_known_by_its_id() {
     let body = r#"{"id":"resp_3","object":"response","output":[{"id":"no"}]}"#;
     let json = Answer::new(Dialect::OpenAi, Endpoint::Responses, JSON, body).told();
     assert_eq!(json.response_id.as_deref(), Some("resp_3"));
+    let array = Answer::new(
+        Dialect::OpenAi,
+        Endpoint::Responses,
+        JSON,
+        &format!("[{body}]"),
+    );
+    assert_eq!(array.told().response_id, None);
 }
 
 // Corpus rule 2: parse the body by what it is

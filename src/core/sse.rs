@@ -537,6 +537,8 @@ mod tests {
             assert_eq!(boundary(&[1]), expected, "{stream:?}");
             assert_eq!(boundary(&[stream.len().max(1)]), expected, "{stream:?}");
         }
+        assert!(!fed(&BOM[..2], &[1]).1.at_boundary());
+        assert!(fed(BOM, &[1]).1.at_boundary());
     }
 
     // U1

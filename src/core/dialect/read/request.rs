@@ -485,6 +485,9 @@ mod tests {
             Some("a")
         );
         assert_eq!(facts("{\0\"\0m\0").model, None);
+        let half_mark = b"\xef {\"model\":\"a\"}";
+        assert_eq!(read(half_mark, &[1]), RequestFacts::default());
+        assert_eq!(read(half_mark, &[20]), RequestFacts::default());
     }
 
     // F1: a body that is not valid is forwarded, with what was read
