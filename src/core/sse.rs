@@ -342,3 +342,255 @@ fn field_of(head: &[u8]) -> Option<Line> {
         _ => Some(Line::Ignored),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Told = (Vec<u8>, Vec<u8>);
+
+    /// Hears events, whole or in parts, as pairs of name and data.
+    #[derive(Default)]
+    struct Heard {
+        events: Vec<Told>,
+        parts: Vec<u8>,
+        whole: usize,
+    }
+
+    impl Sink for Heard {
+        fn event(&mut self, event: Event<'_>) {
+            assert!(event.data.len() <= MAX_EVENT);
+            self.whole += 1;
+            self.events.push((event.name.to_vec(), event.data.to_vec()));
+        }
+
+        fn part(&mut self, data: &[u8]) {
+            self.parts.extend_from_slice(data);
+        }
+
+        fn end(&mut self, name: &[u8]) {
+            let data = std::mem::take(&mut self.parts);
+            assert!(data.len() > MAX_EVENT);
+            self.events.push((name.to_vec(), data));
+        }
+    }
+
+    /// The events of a whole stream, read slowly: all lines first, then their fields.
+    fn oracle(stream: &[u8]) -> Vec<Told> {
+        let stream = stream.strip_prefix(BOM).unwrap_or(stream);
+        let mut lines = vec![Vec::new()];
+        let mut bytes = stream.iter().copied().peekable();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'\r' | b'\n' => {
+                    if byte == b'\r' {
+                        bytes.next_if_eq(&b'\n');
+                    }
+                    lines.push(Vec::new());
+                }
+                other => lines.last_mut().unwrap().push(other),
+            }
+        }
+        lines.pop(); // a line without its end
+        let (mut events, mut name, mut data) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
+        for line in lines {
+            if line.is_empty() {
+                if !data.is_empty() {
+                    events.push((name, data.join(&b'\n')));
+                }
+                (name, data) = (Vec::new(), Vec::new());
+                continue;
+            }
+            let colon = line.iter().position(|&byte| byte == b':');
+            let field = &line[..colon.unwrap_or(line.len())];
+            let value = colon.map_or(&[][..], |at| &line[at + 1..]);
+            let value = value.strip_prefix(b" ").unwrap_or(value).to_vec();
+            match field {
+                b"data" => data.push(value),
+                b"event" => name = value,
+                _ => {}
+            }
+        }
+        events
+    }
+
+    /// Feeds pieces of these lengths, over and over.
+    fn fed(stream: &[u8], lengths: &[usize]) -> (Heard, Scanner) {
+        let (mut heard, mut scanner) = (Heard::default(), Scanner::new());
+        let mut rest = stream;
+        for &length in lengths.iter().cycle() {
+            let (piece, after) = rest.split_at(length.min(rest.len()));
+            scanner.feed(piece, &mut heard);
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        (heard, scanner)
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let token = prop::sample::select(vec![
+            "data",
+            "data:",
+            "data: ",
+            "data: {\"a\":1}\n",
+            "event",
+            "event:",
+            "event: ping\n",
+            "event: error\r\n",
+            ":",
+            ": hi\n",
+            "id: 1\n",
+            "retry:5\r",
+            "\n",
+            "\n\n",
+            "\r",
+            "\r\n",
+            "\r\n\r\n",
+            " ",
+            "x",
+            "dat",
+            "events:y\n",
+            "\u{feff}",
+            "é",
+        ]);
+        prop::collection::vec(token, 0..24).prop_map(|tokens| tokens.concat().into_bytes())
+    }
+
+    fn lengths() -> impl Strategy<Value = Vec<usize>> {
+        prop::collection::vec(0usize..9, 1..8).prop_map(|mut lengths| {
+            lengths.push(1);
+            lengths
+        })
+    }
+
+    proptest! {
+        // F3, U1
+        #[test]
+        fn however_a_stream_is_cut_its_events_are_those_of_the_naive_reader(
+            stream in stream(),
+            lengths in lengths(),
+            marked in any::<bool>(),
+        ) {
+            let stream = if marked { [BOM, &stream].concat() } else { stream };
+            prop_assert_eq!(fed(&stream, &lengths).0.events, oracle(&stream));
+            prop_assert_eq!(fed(&stream, &[stream.len().max(1)]).0.events, oracle(&stream));
+        }
+
+        // C9: an error event of ours follows at an event boundary
+        #[test]
+        fn at_a_boundary_an_event_of_ours_is_one_of_its_own(stream in stream(), lengths in lengths()) {
+            let (_, scanner) = fed(&stream, &lengths);
+            let mut expected = oracle(&stream);
+            expected.push((b"error".to_vec(), b"x".to_vec()));
+            let with_ours = [&*stream, b"event: error\ndata: x\n\n"].concat();
+            if scanner.at_boundary() {
+                prop_assert_eq!(oracle(&with_ours), expected);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(stream: &str, expected: &[(&str, &str)]) {
+        let expected: Vec<Told> = expected
+            .iter()
+            .map(|(name, data)| (name.as_bytes().to_vec(), data.as_bytes().to_vec()))
+            .collect();
+        assert_eq!(fed(stream.as_bytes(), &[stream.len()]).0.events, expected);
+        assert_eq!(fed(stream.as_bytes(), &[1]).0.events, expected);
+    }
+
+    // F3
+    #[test]
+    fn events_are_read_by_the_rules_of_the_whatwg() {
+        check("event: a\ndata: 1\n\ndata:2\n\n", &[("a", "1"), ("", "2")]);
+        check(
+            "data: 1\ndata: 2\r\ndata\rdata:  3\n\n",
+            &[("", "1\n2\n\n 3")],
+        );
+        check("\u{feff}data: 1\n\n", &[("", "1")]);
+        check("\n\u{feff}data: 1\n\n", &[]);
+        check(": comment\n\nevent: only\n\ndata\n\n", &[("", "")]);
+        check("event: a\nevent: b\ndata: x\n\n", &[("b", "x")]);
+        check("data: no blank line\n", &[]);
+    }
+
+    // C9
+    #[test]
+    fn a_boundary_is_where_nothing_of_an_event_is_pending() {
+        for (stream, expected) in [
+            ("", true),
+            ("data: 1\n\n", true),
+            ("data: 1\r\n\r", true),
+            (": comment\n", true),
+            ("data: 1\n", false),
+            ("data: 1", false),
+            ("event: a\n", false),
+            ("id: 1\n", false),
+            (": comm", false),
+            ("d", false),
+        ] {
+            let boundary = |lengths: &[usize]| fed(stream.as_bytes(), lengths).1.at_boundary();
+            assert_eq!(boundary(&[1]), expected, "{stream:?}");
+            assert_eq!(boundary(&[stream.len().max(1)]), expected, "{stream:?}");
+        }
+        assert!(!fed(&BOM[..2], &[1]).1.at_boundary());
+        assert!(fed(BOM, &[1]).1.at_boundary());
+    }
+
+    // U1
+    #[test]
+    fn at_its_end_a_stream_gives_the_event_that_lacks_its_blank_line() {
+        for stream in ["data: 1\n\ndata: [DONE]", "data: 1\n\ndata: [DONE]\n"] {
+            let (mut heard, mut scanner) = fed(stream.as_bytes(), &[3]);
+            scanner.finish(&mut heard);
+            assert_eq!(heard.events.last().unwrap().1, b"[DONE]");
+            assert!(scanner.at_boundary());
+            scanner.finish(&mut heard);
+            assert_eq!(heard.events.len(), 2);
+        }
+    }
+
+    // STYLE, hot path: past the bound stop parsing, never stop forwarding
+    #[test]
+    fn an_event_over_the_bound_comes_in_parts_and_is_never_kept() {
+        let line = |len: usize| format!("data: {}\n", "x".repeat(len));
+        for (stream, whole) in [
+            (line(MAX_EVENT), 1),
+            (line(MAX_EVENT + 1), 0),
+            (line(MAX_EVENT / 2) + &line(MAX_EVENT / 2 - 1), 1),
+            (line(MAX_EVENT / 2) + &line(MAX_EVENT / 2), 0),
+        ] {
+            let stream = format!("event: big\n{stream}\ndata: next\n\n").into_bytes();
+            for length in [stream.len(), 4096, 1000, 7] {
+                let (heard, scanner) = fed(&stream, &[length]);
+                assert_eq!(heard.events, oracle(&stream));
+                assert_eq!(heard.whole, whole + 1);
+                assert!(scanner.data.capacity() <= SPARE);
+            }
+        }
+        let (_, scanner) = fed(line(10 * MAX_EVENT).as_bytes(), &[1500]);
+        assert_eq!(scanner.data.capacity(), 0);
+        let (_, scanner) = fed(line(MAX_EVENT - 9).as_bytes(), &[1500]);
+        assert!(scanner.data.capacity() <= MAX_EVENT);
+    }
+
+    // STYLE, hot path
+    #[test]
+    fn a_comment_or_an_unknown_field_is_never_kept() {
+        for start in [": ", "id: ", "unknown"] {
+            let stream = format!("{start}{}\ndata: 1\n\n", "x".repeat(100_000));
+            let (heard, scanner) = fed(stream.as_bytes(), &[1000]);
+            assert_eq!(heard.events, oracle(stream.as_bytes()));
+            assert!(scanner.data.capacity() <= SPARE);
+        }
+        let stream = format!("event: {}\ndata: 1\n\n", "n".repeat(1000));
+        for length in [1, stream.len()] {
+            let (heard, _) = fed(stream.as_bytes(), &[length]);
+            assert_eq!(heard.events[0].0.len(), MAX_NAME);
+        }
+    }
+}

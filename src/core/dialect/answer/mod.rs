@@ -29,6 +29,7 @@ pub use self::body::decode;
 pub use self::edge::is_intermediary_page;
 pub use self::readings::headroom;
 pub use self::times::instant;
+pub(super) use self::usage::report_of;
 pub use self::usage::usage;
 
 use self::fault::Fault;

@@ -79,7 +79,7 @@ fn within(data: &[u8], depth: usize) -> Usage {
     for name in REPORTS {
         let report = member(name).and_then(|text| serde_json::from_str(text).ok());
         if let Some(report) = report {
-            usage.update(read(&report));
+            usage.update(report_of(&report));
         }
     }
     // Ollama's own API reports at the top.
@@ -92,7 +92,8 @@ fn within(data: &[u8], depth: usize) -> Usage {
     usage
 }
 
-fn read(report: &Value) -> Usage {
+/// Reads what lies under `usage` or its like.
+pub(in crate::core::dialect) fn report_of(report: &Value) -> Usage {
     // Cohere: what was processed, not what is billed.
     let counts = report.get("tokens").filter(|tokens| tokens.is_object());
     let counts = counts.unwrap_or(report);

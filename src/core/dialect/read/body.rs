@@ -305,9 +305,8 @@ impl Visitor<Tag> for Values<'_> {
 
     fn end(&mut self) {
         let found = std::mem::take(self.found);
-        match found.error {
-            Some(error) if found.has_error && self.report.error(&error, b"") => {}
-            _ => self.report.content(),
+        if !found.has_error() || !self.report.error(&found.error(), b"") {
+            self.report.content();
         }
     }
 }

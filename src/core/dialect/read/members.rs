@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 
 use super::json::Scanner;
 use super::table::{Member, Take, Value, Visitor};
-use super::usage;
+use crate::core::dialect::answer::report_of;
 use crate::core::ledger::usage::Usage;
 
 const MAX_ID: usize = 256;
 const MAX_TYPE: usize = 64;
 const MAX_USAGE: usize = 4 * 1024;
 const MAX_ERROR: usize = 8 * 1024;
+const MAX_CODE: usize = 256;
 
 /// What a type of stream event is to us (C9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +59,12 @@ impl Kind {
 pub(super) struct Found {
     /// From `type`.
     pub(super) kind: Option<Kind>,
-    /// The error as it stands, in an object that holds it where the event did: `error`, or `response.error`.
-    pub(super) error: Option<Vec<u8>>,
-    /// Whether `error` was outermost and no `null`.
-    pub(super) has_error: bool,
+    /// The outermost `error` as it stands, unless it says that there is none.
+    error: Option<Vec<u8>>,
+    /// The outermost `code`: some say it beside the error.
+    code: Option<Vec<u8>>,
+    /// `response.error`, likewise.
+    response_error: Option<Vec<u8>>,
     /// The last report of each field.
     pub(super) usage: Usage,
     /// `id`.
@@ -77,6 +80,7 @@ pub(super) struct Found {
 pub(super) enum Tag {
     Type,
     Error,
+    Code,
     Usage,
     Id,
     Choices,
@@ -101,7 +105,9 @@ const USAGE: Member<Tag> = member("usage", Tag::Usage, Take::Raw(MAX_USAGE));
 const MEMBERS: &[Member<Tag>] = &[
     member("type", Tag::Type, Take::Text(MAX_TYPE)),
     member("error", Tag::Error, Take::Raw(MAX_ERROR)),
+    member("code", Tag::Code, Take::Raw(MAX_CODE)),
     USAGE,
+    member("usageMetadata", Tag::Usage, Take::Raw(MAX_USAGE)),
     member("id", Tag::Id, Take::Text(MAX_ID)),
     member("choices", Tag::Choices, Take::Text(0)),
     Member {
@@ -135,24 +141,45 @@ impl Found {
         found
     }
 
+    /// Whether there is an outermost `error`.
+    pub(super) fn has_error(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// An object that holds the error where the one read did; of an object too large to be had whole.
+    pub(super) fn error(&self) -> Vec<u8> {
+        let text = |json: &Option<Vec<u8>>| json.clone().unwrap_or_else(|| b"null".to_vec());
+        let kind = match (&self.error, &self.response_error) {
+            (None, Some(_)) => "response.failed",
+            _ => "error",
+        };
+        [
+            format!("{{\"type\":\"{kind}\",\"code\":").as_bytes(),
+            &text(&self.code),
+            b",\"error\":",
+            &text(&self.error),
+            b",\"response\":{\"error\":",
+            &text(&self.response_error),
+            b"}}",
+        ]
+        .concat()
+    }
+
     /// Takes one member's value.
     pub(super) fn take(&mut self, tag: Tag, value: Value<'_>) {
         match (tag, value) {
             (Tag::Type, Value::Text(name)) => self.kind = Kind::of(name),
             (Tag::Usage, Value::Raw(json)) => {
-                self.usage.update(usage::read(json).unwrap_or_default());
+                let report = serde_json::from_slice(json).ok();
+                self.usage
+                    .update(report.as_ref().map(report_of).unwrap_or_default());
             }
             (Tag::Id, Value::Text(id)) => self.id = text(id),
             (Tag::ResponseId, Value::Text(id)) => self.response_id = text(id),
             (Tag::Choices, Value::Container) => self.has_choices = true,
-            (Tag::Error, value) if let Some(error) = error_text(value) => {
-                self.has_error = true;
-                self.error = Some([b"{\"type\":\"error\",\"error\":", error, b"}"].concat());
-            }
-            (Tag::ResponseError, value) if let Some(error) = error_text(value) => {
-                let around: &[u8] = b"{\"type\":\"response.failed\",\"response\":{\"error\":";
-                self.error = Some([around, error, b"}}"].concat());
-            }
+            (Tag::Error, value) => self.error = error_text(value),
+            (Tag::Code, Value::Raw(json)) => self.code = Some(json.to_vec()),
+            (Tag::ResponseError, value) => self.response_error = error_text(value),
             _ => {}
         }
     }
@@ -166,15 +193,12 @@ impl Visitor<Tag> for Found {
 }
 
 /// The text of an error's value; `None`: it says that there is none.
-fn error_text(value: Value<'_>) -> Option<&[u8]> {
+fn error_text(value: Value<'_>) -> Option<Vec<u8>> {
     match value {
-        Value::Raw(json)
-            if json.starts_with(b"{") || (json.starts_with(b"\"") && json.len() > 2) =>
-        {
-            Some(json)
-        }
-        Value::TooLong => Some(b"{}"),
-        _ => None,
+        Value::Raw(b"null" | b"false" | b"\"\"" | b"{}" | b"[]") => None,
+        Value::Raw(json) => Some(json.to_vec()),
+        Value::TooLong => Some(b"{}".to_vec()),
+        Value::Text(_) | Value::Scalar(_) | Value::Container => None,
     }
 }
 

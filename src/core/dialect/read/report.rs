@@ -4,10 +4,11 @@
 
 use http::HeaderMap;
 
+use crate::core::dialect::answer::stream_error;
 use crate::core::dialect::endpoint::Endpoint;
 use crate::core::dialect::flavour::Flavour;
 use crate::core::ledger::usage::Usage;
-use crate::core::limit::verdict::{Class, Verdict};
+use crate::core::limit::verdict::Verdict;
 use crate::core::time::WallTime;
 
 /// How far an answer has come.
@@ -88,6 +89,10 @@ impl Report {
     /// Something in the shape of an error; `false`: on judgement it is none.
     pub(super) fn error(&mut self, data: &[u8], name: &[u8]) -> bool {
         let judge = &self.judge;
+        // A stored response that failed is served well, and so is a list.
+        if matches!(judge.endpoint, Endpoint::StoredResponse | Endpoint::Models) {
+            return false;
+        }
         let name = std::str::from_utf8(name)
             .ok()
             .filter(|name| !name.is_empty());
@@ -105,16 +110,4 @@ impl Report {
         self.progress.error = self.progress.error.or(verdict);
         true
     }
-}
-
-/// Stands in for the classifier's.
-fn stream_error(
-    _flavour: Flavour,
-    _endpoint: Endpoint,
-    _headers: &HeaderMap,
-    _data: &[u8],
-    _event: Option<&str>,
-    _received_at: WallTime,
-) -> Option<Verdict> {
-    Some(Verdict::of(Class::UpstreamError))
 }

@@ -208,3 +208,314 @@ fn number(value: Value<'_>) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::core::dialect::read::cuts::{lengths, pieces};
+
+    fn read(body: &[u8], lengths: &[usize]) -> RequestFacts {
+        let mut reader = RequestReader::new();
+        for piece in pieces(body, lengths) {
+            reader.feed(piece);
+        }
+        reader.finish()
+    }
+
+    /// Whole and byte by byte.
+    #[track_caller]
+    fn facts(body: &str) -> RequestFacts {
+        let whole = read(body.as_bytes(), &[body.len().max(1)]);
+        assert_eq!(whole, read(body.as_bytes(), &[1]));
+        whole
+    }
+
+    #[track_caller]
+    fn check_fault(body: &str, expected: Option<RequestFault>) {
+        assert_eq!(facts(body).fault, expected, "{body}");
+    }
+
+    /// What serde_json makes of a body that names no member of interest twice but in the same way.
+    fn oracle(body: &str) -> RequestFacts {
+        let body: Json = serde_json::from_str(body).unwrap();
+        let text = |pointer: &str| {
+            let text = body.pointer(pointer)?.as_str()?;
+            (!text.is_empty() && text.len() <= MAX_SESSION).then(|| text.to_owned())
+        };
+        let number = |name: &str| body.get(name)?.as_u64();
+        let (model, fault) = match body.get("model") {
+            None | Some(Json::Null) => (None, None),
+            Some(Json::String(name)) if name.len() > MAX_MODEL => {
+                (None, Some(RequestFault::ModelTooLong))
+            }
+            Some(Json::String(name)) => (Some(name.clone()), None),
+            Some(_) => (None, Some(RequestFault::ModelNotText)),
+        };
+        RequestFacts {
+            model,
+            fault,
+            stream: body.get("stream") == Some(&Json::Bool(true)),
+            max_tokens: number("max_completion_tokens")
+                .or(number("max_output_tokens"))
+                .or(number("max_tokens")),
+            conversation: text("/conversation").or(text("/conversation/id")),
+            previous_response_id: text("/previous_response_id"),
+            user_id: text("/metadata/user_id"),
+            prompt_cache_key: text("/prompt_cache_key"),
+        }
+    }
+
+    fn key() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => prop::sample::select(vec![
+                "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "conversation", "id",
+                "previous_response_id", "metadata", "user_id", "prompt_cache_key", "messages", "models", "",
+            ]).prop_map(str::to_owned),
+            1 => "[a-z\"\\\\é😀\n]{0,4}",
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<u64>().prop_map(Json::from),
+            any::<i32>().prop_map(Json::from),
+            any::<f32>().prop_map(Json::from),
+            ".{0,12}".prop_map(Json::from),
+            "[\"\\\\{}\\[\\]:,\n\u{1}😀]{0,12}".prop_map(Json::from),
+            Just(Json::from("m".repeat(MAX_SESSION + 1))),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::vec((key(), inner), 0..4)
+                    .prop_map(|members| members.into_iter().collect::<Json>()),
+            ]
+        })
+    }
+
+    /// A string as JSON, in one of the ways to write it.
+    fn quoted(text: &str, escaped: bool) -> String {
+        if !escaped {
+            return Json::from(text).to_string();
+        }
+        let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+        format!("\"{}\"", units.collect::<String>())
+    }
+
+    /// The text of an object whose members may be there twice.
+    fn object() -> impl Strategy<Value = (String, usize)> {
+        let model = prop_oneof![
+            8 => "[a-z0-9.:-]{0,20}".prop_map(Json::from),
+            1 => (MAX_MODEL - 1..MAX_MODEL + 2).prop_map(|len| Json::from("m".repeat(len))),
+            1 => value(),
+        ];
+        let members = prop::collection::vec((key(), value(), any::<bool>()), 0..8);
+        let models = prop::collection::vec((model, any::<bool>(), any::<bool>()), 0..3);
+        (members, models, any::<u64>(), any::<bool>()).prop_map(
+            |(members, models, seed, pretty)| {
+                let mut written: Vec<String> = Vec::new();
+                let space = if pretty { "\r\n\t " } else { "" };
+                for (key, value, escaped) in members {
+                    let value = if pretty {
+                        serde_json::to_string_pretty(&value).unwrap()
+                    } else {
+                        value.to_string()
+                    };
+                    written.push(format!("{}{space}:{space}{value}", quoted(&key, escaped)));
+                }
+                let count = models.len();
+                for (model, escaped, odd) in models {
+                    let at = usize::try_from(seed).unwrap_or(0) % (written.len() + 1);
+                    let at = if odd { at } else { written.len() };
+                    let value = match &model {
+                        Json::String(name) => quoted(name, escaped),
+                        other => other.to_string(),
+                    };
+                    written.insert(
+                        at,
+                        format!("{space}{}{space}:{value}", quoted("model", escaped)),
+                    );
+                }
+                let body = written.join(&format!("{space},{space}"));
+                (format!("{space}{{{space}{body}{space}}}{space}"), count)
+            },
+        )
+    }
+
+    proptest! {
+        // F5, K7, S1
+        #[test]
+        fn however_a_body_is_cut_its_facts_are_those_of_a_parser(
+            (body, models) in object(),
+            lengths in lengths(),
+        ) {
+            let facts = read(body.as_bytes(), &lengths);
+            prop_assert_eq!(&facts, &read(body.as_bytes(), &[body.len()]));
+            if models > 1 {
+                let faults = [RequestFault::DuplicateModel, RequestFault::ModelNotText, RequestFault::ModelTooLong];
+                prop_assert!(faults.map(Some).contains(&facts.fault), "{}", body);
+            } else if facts.fault.is_none() {
+                prop_assert_eq!(facts, oracle(&body), "{}", body);
+            } else {
+                prop_assert_eq!(facts.fault, oracle(&body).fault, "{}", body);
+            }
+        }
+
+        // F1: what we cannot parse we still forward
+        #[test]
+        fn whatever_comes_the_reader_does_not_fail_and_cuts_change_nothing(
+            body in "[ {}\\[\\]:,\"\\\\umodel1né\u{feff}]{0,60}",
+            lengths in lengths(),
+        ) {
+            let body = format!("{{\"model\":{body}");
+            prop_assert_eq!(
+                read(body.as_bytes(), &lengths),
+                read(body.as_bytes(), &[body.len()]),
+            );
+        }
+    }
+
+    // F5, S1
+    #[test]
+    fn a_body_says_where_it_should_go() {
+        let body = json!({
+            "model": "claude-opus-4-8", "max_tokens": 1024, "stream": true,
+            "metadata": {"user_id": "u-1", "other": {"user_id": "no"}},
+            "messages": [{"role": "user", "content": "\"model\": \"no\", {[ \\", "model": "no", "stream": false}],
+        });
+        let facts = facts(&body.to_string());
+        assert_eq!(facts, oracle(&body.to_string()));
+        assert_eq!(facts.model.as_deref(), Some("claude-opus-4-8"));
+        assert_eq!(facts.user_id.as_deref(), Some("u-1"));
+        assert!(facts.stream);
+    }
+
+    // S1
+    #[test]
+    fn sessions_are_found_in_both_forms() {
+        assert_eq!(
+            facts(r#"{"conversation":"c1"}"#).conversation.as_deref(),
+            Some("c1")
+        );
+        assert_eq!(
+            facts(r#"{"conversation":{"x":[{"id":"no"}],"id":"c2"}}"#)
+                .conversation
+                .as_deref(),
+            Some("c2")
+        );
+        assert_eq!(
+            facts(r#"{"conversation":{"id":"c2"},"conversation":null}"#).conversation,
+            None
+        );
+        assert_eq!(
+            facts(r#"{"metadata":{"user_id":"a"},"metadata":{}}"#).user_id,
+            None
+        );
+        assert_eq!(facts(r#"{"prompt_cache_key":""}"#).prompt_cache_key, None);
+    }
+
+    // K7
+    #[test]
+    fn a_model_named_twice_is_a_fault_however_it_is_written() {
+        let twice = Some(RequestFault::DuplicateModel);
+        check_fault(r#"{"model":"a","model":"a"}"#, twice);
+        check_fault(r#"{"model":"a","mod\u0065l":"b"}"#, twice);
+        check_fault(r#"{"\u006d\u006F\u0064el":"a","model":"b"}"#, twice);
+        check_fault(r#"{"model":"a","Model":"b"}"#, twice);
+        check_fault(r#"{"model":null,"model":"b"}"#, twice);
+        check_fault(r#"{"model":"a","model":{"id":"b"}}"#, twice);
+        check_fault(r#"{"model":"a","temperature":NaN,"model":"b"}"#, twice);
+        check_fault(
+            "{\"model\":\"a\",\"x\":\"line\nend\",\"model\":\"b\"}",
+            twice,
+        );
+        check_fault(r#"{"model":"a","x":"\q\"","model":"b"}"#, twice);
+        check_fault(r#"{"model":"a","x":[[["]"]]],"model":"b"}"#, twice);
+        check_fault(
+            r#"{"model":"a","x":{"model":"b"},"models":["c"],"model ":1}"#,
+            None,
+        );
+        check_fault(r#"{"model":"a"} {"model":"b"}"#, None);
+        check_fault(r#"[{"model":"a","model":"b"}]"#, None);
+        check_fault(r#"{"Model":"a"}"#, None);
+    }
+
+    // K7: bounded before any allocation
+    #[test]
+    fn a_model_that_is_no_short_string_is_a_fault() {
+        for value in ["1", "true", "{}", "[\"a\"]", "1.5e3"] {
+            check_fault(
+                &format!(r#"{{"model":{value},"x":1}}"#),
+                Some(RequestFault::ModelNotText),
+            );
+        }
+        check_fault(r#"{"model":null}"#, None);
+        let longest = "m".repeat(MAX_MODEL);
+        assert_eq!(
+            facts(&format!(r#"{{"model":"{longest}"}}"#)).model,
+            Some(longest.clone())
+        );
+        check_fault(
+            &format!(r#"{{"model":"{longest}m"}}"#),
+            Some(RequestFault::ModelTooLong),
+        );
+    }
+
+    // F5: multipart, gzip and binary bodies are never parsed beyond what is needed
+    #[test]
+    fn what_is_not_a_json_object_has_no_facts() {
+        for body in [
+            "--boundary\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n",
+            "\u{1f}\u{8b}{\"model\":\"a\"}",
+            "[{\"model\":\"a\"}]",
+            "\"model\"",
+            "model=a",
+            "",
+            "\0{\"model\":\"a\"}",
+        ] {
+            assert_eq!(facts(body), RequestFacts::default(), "{body}");
+        }
+        assert_eq!(
+            facts("\u{feff} {\"model\":\"a\"}").model.as_deref(),
+            Some("a")
+        );
+        assert_eq!(facts("{\0\"\0m\0").model, None);
+        let half_mark = b"\xef {\"model\":\"a\"}";
+        assert_eq!(read(half_mark, &[1]), RequestFacts::default());
+        assert_eq!(read(half_mark, &[20]), RequestFacts::default());
+    }
+
+    // F1: a body that is not valid is forwarded, with what was read
+    #[test]
+    fn a_broken_body_keeps_the_facts_before_the_break() {
+        for body in [
+            r#"{"model":"a""#,
+            r#"{"model":"a",x"#,
+            r#"{"model":"a" "stream":true"#,
+            r#"{"model":"a","stream""#,
+            r#"{"model":"a"]"#,
+        ] {
+            assert_eq!(facts(body).model.as_deref(), Some("a"), "{body}");
+        }
+        assert_eq!(facts(r#"{"model":"a"#).model, None);
+    }
+
+    // F5: the model is known while the body still comes
+    #[test]
+    fn the_model_and_a_fault_are_known_as_soon_as_they_are_read() {
+        let mut reader = RequestReader::new();
+        reader.feed(br#"{"model":"a"#);
+        assert_eq!(reader.model(), None);
+        reader.feed(br#"","messages":["#);
+        assert_eq!(reader.model(), Some("a"));
+        reader.feed(br#"],"model":"#);
+        assert_eq!(reader.fault(), None);
+        reader.feed(br#"1,"#);
+        assert_eq!(reader.fault(), Some(RequestFault::DuplicateModel));
+    }
+}

@@ -1,7 +1,7 @@
 //! Passing over JSON that no one needs, at the speed of memory: where a string ends, where the next bracket is. Keeps
 //! no state: what a piece leaves open, the scan remembers.
 
-use memchr::memchr2;
+use memchr::memchr;
 
 /// Where a string ends whose inside the bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,23 +14,28 @@ pub(super) enum StringEnd {
     InEscape,
 }
 
-/// Where the string ends.
+/// Where the string ends. Looks for quotes alone, and behind each for what escapes it: prompts hold several times as
+/// many escapes as quotes, and stopping at each took 2.2 times as long on source code.
 pub(super) fn string_end(bytes: &[u8]) -> StringEnd {
     let mut at = 0;
-    loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let Some(found) = memchr2(b'"', b'\\', rest) else {
-            return StringEnd::Beyond;
-        };
-        at += found + 1;
-        if rest.get(found) == Some(&b'"') {
+    while let Some(found) = memchr(b'"', bytes.get(at..).unwrap_or_default()) {
+        let quote = at + found;
+        at = quote + 1;
+        if !ends_in_escape(bytes.get(..quote).unwrap_or_default()) {
             return StringEnd::At(at);
         }
-        if at == bytes.len() {
-            return StringEnd::InEscape;
-        }
-        at += 1;
     }
+    if ends_in_escape(bytes) {
+        StringEnd::InEscape
+    } else {
+        StringEnd::Beyond
+    }
+}
+
+/// Whether the last of these bytes is a backslash that no other escapes.
+fn ends_in_escape(bytes: &[u8]) -> bool {
+    let backslashes = bytes.iter().rev().take_while(|&&byte| byte == b'\\');
+    backslashes.count() % 2 == 1
 }
 
 /// The first bracket or quote, and where it is.

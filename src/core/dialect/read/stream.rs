@@ -10,6 +10,9 @@ use super::members::{self, Found, Kind, Tag};
 use super::report::Report;
 use crate::core::sse::{self, Event, Sink};
 
+/// How the keys `usage` and, of Gemini, `usageMetadata` begin.
+const USAGE: &[u8] = b"\"usage";
+
 /// Reads the events of one stream.
 pub(super) struct StreamReader {
     scanner: sse::Scanner,
@@ -28,7 +31,7 @@ impl StreamReader {
         Self {
             scanner: sse::Scanner::new(),
             events: Events {
-                usage: Finder::new(b"\"usage\""),
+                usage: Finder::new(USAGE),
                 error: Finder::new(b"\"error\""),
                 large: None,
             },
@@ -65,8 +68,10 @@ impl Events {
     /// with bare quotes are a key or a whole string: a text about them is not mistaken.
     fn may_matter(&self, data: &[u8]) -> bool {
         let reports_usage = self.usage.find_iter(data).any(|at| {
-            let after = data.get(at + b"\"usage\"".len()..).unwrap_or_default();
-            match after.trim_ascii_start().strip_prefix(b":") {
+            let after = data.get(at + USAGE.len()..).unwrap_or_default();
+            let after = after.strip_prefix(b"Metadata").unwrap_or(after);
+            let after = after.strip_prefix(b"\"").map(<[u8]>::trim_ascii_start);
+            match after.and_then(|after| after.strip_prefix(b":")) {
                 Some(value) => !value.trim_ascii_start().starts_with(b"null"),
                 None => false,
             }
@@ -120,19 +125,20 @@ impl Hearing<'_> {
     fn found(
         &mut self,
         kind: Option<Kind>,
-        found: Found,
+        mut found: Found,
         name: &[u8],
         data: Option<&[u8]>,
         lifecycle: bool,
     ) {
         self.report.usage(found.usage);
-        self.report.response_id(found.response_id);
+        self.report.response_id(found.response_id.take());
         let kind = kind.or(found.kind);
-        if kind == Some(Kind::Failed) || found.has_error {
-            let data = data
-                .or(found.error.as_deref())
-                .unwrap_or(b"{\"type\":\"error\"}");
-            if self.report.error(data, name) {
+        if kind == Some(Kind::Failed) || found.has_error() {
+            let is_error = match data {
+                Some(data) => self.report.error(data, name),
+                None => self.report.error(&found.error(), name),
+            };
+            if is_error {
                 return;
             }
         }

@@ -159,3 +159,56 @@ impl Text {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The string behind its opening quote, whole and byte by byte; `None`: over the limit.
+    #[track_caller]
+    fn check(json: &str, expected: Option<&str>) {
+        let mut text = Text::default();
+        text.begin(16);
+        let end = json.len() - "tail".len();
+        assert_eq!(text.feed(json.as_bytes()), Some(end), "{json}");
+        assert_eq!(text.get(), expected.map(str::as_bytes), "{json}");
+        text.begin(16);
+        for (at, byte) in json.bytes().take(end).enumerate() {
+            assert_eq!(text.feed(&[byte]), (at + 1 == end).then_some(1), "{json}");
+        }
+        assert_eq!(text.get(), expected.map(str::as_bytes), "{json}");
+    }
+
+    // K7: also by escapes
+    #[test]
+    fn escapes_are_taken_out() {
+        check(r#"mod\u0065l"tail"#, Some("model"));
+        check(r#"\"\\\/\b\f\n\r\t"tail"#, Some("\"\\/\u{8}\u{c}\n\r\t"));
+        check(
+            r#"\u00e9\uD83D\uDE00\ud800\udc00"tail"#,
+            Some("é😀\u{10000}"),
+        );
+        check(r#""tail"#, Some(""));
+    }
+
+    // F1: what we cannot read is still forwarded
+    #[test]
+    fn broken_escapes_become_what_parsers_make_of_them() {
+        check(r#"\ud83d"tail"#, Some("\u{fffd}"));
+        check(r#"\ud83dx"tail"#, Some("\u{fffd}x"));
+        check(r#"\ud83d\n"tail"#, Some("\u{fffd}\n"));
+        check(r#"\ud83d\ud83d\ude00"tail"#, Some("\u{fffd}😀"));
+        check(r#"\ude00"tail"#, Some("\u{fffd}"));
+        check(r#"\ud83d\u12"tail"#, Some("\u{fffd}\u{fffd}"));
+        check(r#"\u12x\q"tail"#, Some("\u{fffd}xq"));
+    }
+
+    // STYLE, hot path: parsers bounded
+    #[test]
+    fn a_string_over_its_limit_is_not_kept() {
+        check(r#"0123456789abcdef"tail"#, Some("0123456789abcdef"));
+        check(r#"0123456789abcdefg"tail"#, None);
+        check(r#"0123456789abcde\u00e9"tail"#, None);
+        check(r#"0123456789abcdef\u0000"tail"#, None);
+    }
+}
