@@ -28,7 +28,7 @@ const FAULT: u8 = 2;
 ///
 /// `do` is one of {"corpus":ID,"headers":{...}}, {"status":429,"headers":{...},"body":"..."}, {"serve":true},
 /// {"raw":"HTTP/1.1 ...","repeat":1,"piece":0,"gap_ms":0,"then":"keep|close|reset|hang"}, or {"fault":NAME,...} with
-/// NAME one of delay (ms), slow_stream (gap_ms, events), trickle (gap_ms), early_429 (retry_after_ms, hold_ms),
+/// NAME one of delay (ms), slow_stream (gap_ms, events), trickle (gap_ms), early_429 (retry_after_ms, hold_ms, drain_bytes),
 /// reset_on_accept, reset_before, reset_within (bytes), reset_after_request, reset_after_head (events), cut_stream
 /// (events, clean), error_event_first (error), error_event_later (events, error), html_403, hang.
 ///

@@ -21,6 +21,8 @@ use super::shapes::refusal;
 use super::wire::{Gone, ReadFault, Wire};
 use super::{IdleClose, OpenGuard, Shared};
 
+/// A body up to this length is read after an early answer where the script does not say, in bytes.
+const DRAINED: u64 = 1024 * 1024;
 /// How long a connection whose body is not read is held where the script does not say.
 const HELD: Duration = Duration::from_secs(3_600);
 
@@ -122,7 +124,9 @@ impl Connection {
         let mut ticket = self.enter(head, request.credential.clone());
         if let Met::Action(action) = &met
             && let Action::Fault(fault) = &**action
-            && let Some(next) = self.before_body(&mut ticket, &request, fault, facts).await
+            && let Some(next) = self
+                .before_body(&mut ticket, &request, fault, framing, facts)
+                .await
         {
             return next;
         }
@@ -184,6 +188,7 @@ impl Connection {
         ticket: &mut Ticket,
         request: &Request,
         fault: &Fault,
+        framing: head::Framing,
         facts: Facts,
     ) -> Option<Next> {
         match fault {
@@ -194,16 +199,26 @@ impl Connection {
             Fault::Early429 {
                 retry_after_ms,
                 hold_ms,
+                drain_bytes,
             } => {
                 ticket.action("fault:early_429");
                 let answer = plan::early_429(request.dialect, *retry_after_ms);
                 let plan = Plan::Deliver(Box::new(answer), plan::Delivery::default());
                 let next = self.carry_out(ticket, plan, facts).await;
                 let held = hold_ms.map_or(HELD, Duration::from_millis);
-                if next == Next::Again {
-                    self.wire.unread_until_gone(held).await;
+                let drained = drain_bytes.unwrap_or(DRAINED);
+                match framing {
+                    head::Framing::None => Some(next),
+                    head::Framing::Length(length) if length <= drained => {
+                        let read = self.wire.body(framing, &mut 0).await;
+                        Some(read.map_or(Next::Close, |_| next))
+                    }
+                    _ if next == Next::Again => {
+                        self.wire.unread_until_gone(held).await;
+                        Some(Next::Reset)
+                    }
+                    _ => Some(Next::Reset),
                 }
-                Some(Next::Reset)
             }
             _ => None,
         }

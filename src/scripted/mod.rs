@@ -27,7 +27,7 @@
 //! - `{"corpus":ID,"headers":{"retry-after":"7","date":null}}`: as recorded, with headers put over or removed;
 //! - `{"status":429,"headers":{...},"body":"..."}`;
 //! - `{"fault":NAME,...}`: `delay` (`ms`), `slow_stream` (`gap_ms`, `events`), `trickle` (`gap_ms`), `early_429`
-//!   (`retry_after_ms`, `hold_ms`), `reset_on_accept`, `reset_before`, `reset_within` (`bytes`),
+//!   (`retry_after_ms`, `hold_ms`, `drain_bytes`), `reset_on_accept`, `reset_before`, `reset_within` (`bytes`),
 //!   `reset_after_request`, `reset_after_head` (`events`), `cut_stream` (`events`, `clean`), `error_event_first` and
 //!   `error_event_later` (`error`: `rate_limit`, `overloaded`, `server`; `events`), `html_403`, `hang`;
 //! - `{"raw":"HTTP/1.1 200 OK\r\n...","repeat":1,"piece":0,"gap_ms":0,"then":"keep"}` (or `raw_base64`; `repeat`

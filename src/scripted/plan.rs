@@ -14,7 +14,7 @@ use super::ask::{Ask, Dialect, Operation, digest};
 use super::corpus;
 use super::limits::{Admission, Need, Slots};
 use super::rule::{Action, ErrorKind, Fault, Raw};
-use super::shapes::{anthropic, chat, embeddings, models, refusal, responses};
+use super::shapes::{anthropic, chat, completions, embeddings, models, refusal, responses};
 
 /// A request as it was read.
 #[derive(Debug)]
@@ -203,7 +203,10 @@ impl Shared {
 
     fn admit(&self, request: &Request, ask: &Ask) -> Admission {
         let output = match request.operation {
-            Operation::Messages | Operation::Chat | Operation::Responses => ask.output_tokens,
+            Operation::Messages
+            | Operation::Chat
+            | Operation::Completions
+            | Operation::Responses => ask.output_tokens,
             Operation::Embeddings | Operation::Echo => 0,
             Operation::CountTokens | Operation::Models(_) | Operation::Stored { .. } => {
                 return Admission::Free;
@@ -232,6 +235,7 @@ impl Shared {
             Operation::Messages => anthropic::message(ask, id),
             Operation::CountTokens => anthropic::count(ask),
             Operation::Chat => chat::completion(ask, id),
+            Operation::Completions => completions::completion(ask, id),
             Operation::Responses => self.respond(request, ask, id),
             Operation::Stored { id, delete } => self.stored(request, id, *delete),
             Operation::Embeddings => embeddings::embeddings(ask, &request.body)
@@ -315,12 +319,12 @@ fn put(
 ) {
     for (name, value) in recorded {
         if !over.keys().any(|other| is(other, name)) {
-            answer.line(name, value);
+            answer.put(name, value);
         }
     }
     for (name, value) in over {
         if let Some(value) = value {
-            answer.line(name, value);
+            answer.put(name, value);
         }
     }
 }

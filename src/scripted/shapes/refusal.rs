@@ -235,16 +235,16 @@ fn anthropic_lines(answer: &mut Answer, reading: &Reading, now: Timestamp) {
     } else {
         reading.remaining
     };
-    let line = |answer: &mut Answer, what: &str, value: &dyn std::fmt::Display| {
-        answer.line(&format!("anthropic-ratelimit-{name}-{what}"), value);
-    };
-    line(answer, "limit", &reading.limit);
-    line(answer, "remaining", &remaining);
-    line(
-        answer,
-        "reset",
-        &Rfc3339(now + reading.full_in, Precision::Second),
+    let reset = Rfc3339(now + reading.full_in, Precision::Second);
+    answer.line(
+        format_args!("anthropic-ratelimit-{name}-limit"),
+        reading.limit,
     );
+    answer.line(
+        format_args!("anthropic-ratelimit-{name}-remaining"),
+        remaining,
+    );
+    answer.line(format_args!("anthropic-ratelimit-{name}-reset"), reset);
 }
 
 fn openai_lines(answer: &mut Answer, reading: &Reading) {
@@ -253,12 +253,13 @@ fn openai_lines(answer: &mut Answer, reading: &Reading) {
         Dimension::Tokens => "tokens",
         Dimension::InputTokens | Dimension::OutputTokens | Dimension::Concurrency => return,
     };
-    let line = |answer: &mut Answer, what: &str, value: &dyn std::fmt::Display| {
-        answer.line(&format!("x-ratelimit-{what}-{name}"), value);
-    };
-    line(answer, "limit", &reading.limit);
-    line(answer, "remaining", &reading.remaining);
-    line(answer, "reset", &GoDuration(reading.full_in));
+    let reset = GoDuration(reading.full_in);
+    answer.line(format_args!("x-ratelimit-limit-{name}"), reading.limit);
+    answer.line(
+        format_args!("x-ratelimit-remaining-{name}"),
+        reading.remaining,
+    );
+    answer.line(format_args!("x-ratelimit-reset-{name}"), reset);
 }
 
 /// An error that a script asks for, in the dialect's words.
@@ -330,7 +331,7 @@ pub(crate) fn break_off(
     };
     let at = match (after, operation) {
         // Only the first word of the stream goes before: `message_start`, `response.created`, nothing in chat.
-        (0, Operation::Chat) => 0,
+        (0, Operation::Chat | Operation::Completions) => 0,
         (0, _) => 1,
         _ => (events.content.start + after).min(events.content.end),
     };
