@@ -14,12 +14,13 @@ use super::dates::Dates;
 use super::deliver::Facts;
 use super::head::{self, Head};
 use super::ledger::{Ended, Entry, Ticket};
+use super::open::OpenGuard;
 use super::plan::{self, Plan, Request};
 use super::rule::{Action, Fault};
 use super::script::Met;
 use super::shapes::refusal;
 use super::wire::{Gone, ReadFault, Wire};
-use super::{IdleClose, OpenGuard, Shared};
+use super::{IdleClose, Shared};
 
 /// A body up to this length is read after an early answer where the script does not say, in bytes.
 const DRAINED: u64 = 1024 * 1024;

@@ -54,6 +54,7 @@ mod deliver;
 mod head;
 mod ledger;
 mod limits;
+mod open;
 mod plan;
 mod rule;
 mod script;
@@ -64,7 +65,7 @@ mod written;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ use crate::clock::Clock;
 use crate::tasks::Tasks;
 use connection::Connection;
 use ledger::Bounds;
+use open::{Open, OpenGuard};
 use shapes::responses::Made;
 use wire::{Io, Wire};
 
@@ -168,30 +170,7 @@ struct Shared {
     /// Counts ids that were asked to be fresh.
     fresh: AtomicU64,
     accepted: AtomicU64,
-    open: Arc<AtomicUsize>,
-}
-
-impl Shared {
-    fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-}
-
-/// Counts a connection for as long as it is open.
-#[derive(Debug)]
-struct OpenGuard(Arc<AtomicUsize>);
-
-impl OpenGuard {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for OpenGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+    open: Arc<Open>,
 }
 
 impl Provider {
@@ -265,7 +244,24 @@ impl Provider {
 
     /// How many accepted connections are open, as far as this side knows.
     pub fn open_connections(&self) -> usize {
-        self.shared.open_connections()
+        self.shared.open.count()
+    }
+
+    /// Blocks until the condition holds of the number of open connections. `false` where it does not within `timeout`.
+    pub fn wait_connections<F>(&self, condition: F, timeout: Duration) -> bool
+    where
+        F: FnMut(usize) -> bool,
+    {
+        self.shared.open.wait(condition, timeout)
+    }
+
+    /// Waits until the condition holds of the number of open connections, without blocking. `false` where it does not
+    /// within `timeout`.
+    pub async fn connections_until<F>(&self, condition: F, timeout: Duration) -> bool
+    where
+        F: FnMut(usize) -> bool,
+    {
+        self.shared.open.until(condition, timeout).await
     }
 
     /// Stops it, and returns once the listener and every connection are closed: from then on connections are refused.
@@ -310,7 +306,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let open = OpenGuard::new(&shared.open);
+                let open = Open::enter(&shared.open);
                 drop(tasks.spawn(greet(stream, Arc::clone(&shared), open)));
             }
             Err(_) => tokio::time::sleep(EXHAUSTED).await,
