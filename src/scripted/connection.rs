@@ -8,17 +8,18 @@ use bytes::Bytes;
 use http::Method;
 
 use super::answer::{Answer, Framing};
-use super::ask::{Ask, Operation};
+use super::ask::Ask;
 use super::control;
 use super::dates::Dates;
 use super::deliver::Facts;
 use super::head::{self, Head};
-use super::ledger::{Ended, Entry, Ticket};
+use super::ledger::{Ended, Entry};
 use super::open::OpenGuard;
 use super::plan::{self, Plan, Request};
 use super::rule::{Action, Fault};
 use super::script::Met;
 use super::shapes::refusal;
+use super::ticket::Ticket;
 use super::wire::{Gone, ReadFault, Wire};
 use super::{IdleClose, Shared};
 
@@ -108,19 +109,8 @@ impl Connection {
         if control::is_ours(path) {
             return self.control(&head, facts).await;
         }
-        let credential = head.credential().unwrap_or_default().to_owned();
-        let operation = Operation::of(&head.method, path);
-        let dialect = operation.dialect(head.headers.contains_key("anthropic-version"));
-        let met = self.shared.script.at_head(&credential, path);
-        let mut request = Request {
-            method: head.method.clone(),
-            target: head.target.clone(),
-            credential,
-            operation,
-            dialect,
-            body: Bytes::new(),
-            ask: Ok(Ask::default()),
-        };
+        let mut request = Request::begun(&head);
+        let met = self.shared.script.at_head(&request.credential, path);
         let (framing, expects_continue) = (head.framing, head.expects_continue);
         let mut ticket = self.enter(head, request.credential.clone());
         if let Met::Action(action) = &met
@@ -137,26 +127,28 @@ impl Connection {
         {
             return next;
         }
-        let action = match met {
-            Met::Action(action) => Some(action),
-            Met::Nothing => None,
-            Met::AskModel(from) => {
-                let model = request
-                    .ask
-                    .as_ref()
-                    .ok()
-                    .and_then(|ask| ask.model.as_deref());
-                let path = head::path(&request.target);
-                let script = &self.shared.script;
-                script.with_model(&request.credential, path, model, from)
-            }
-        };
+        let action = self.settle(met, &request);
         let action = action.as_deref().unwrap_or(&Action::Serve);
         let (name, plan) = self.shared.plan(&request, action);
         if name != "serve" {
             ticket.action(&name);
         }
         self.carry_out(&mut ticket, plan, facts).await
+    }
+
+    /// What the script says once the body is there.
+    fn settle(&self, met: Met, request: &Request) -> Option<Arc<Action>> {
+        match met {
+            Met::Action(action) => Some(action),
+            Met::Nothing => None,
+            Met::AskModel(from) => {
+                let ask = request.ask.as_ref().ok();
+                let model = ask.and_then(|ask| ask.model.as_deref());
+                let path = head::path(&request.target);
+                let script = &self.shared.script;
+                script.with_model(&request.credential, path, model, from)
+            }
+        }
     }
 
     fn enter(&self, head: Head, credential: String) -> Ticket {

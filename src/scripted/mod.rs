@@ -59,6 +59,7 @@ mod plan;
 mod rule;
 mod script;
 mod shapes;
+mod ticket;
 mod wire;
 mod written;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::limits::{Book, Limits};
 use super::rule::{Action, Fault, Match, Rule, ScriptError};
-use super::written::{Line, read};
+use super::written::{Line, read, read_limits};
 
 /// The rules and limits of a running provider. Clones share them.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Script {
     ///
     /// Where it is not understood; then none is set.
     pub fn limit_json(&self, json: &str) -> Result<(), ScriptError> {
-        for (credential, limits) in super::limits::read(json)? {
+        for (credential, limits) in read_limits(json)? {
             self.limit(&credential, limits);
         }
         Ok(())

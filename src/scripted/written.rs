@@ -191,6 +191,26 @@ fn parse<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
+/// Reads an object of credentials, each with one object of limits or an array of them.
+pub(super) fn read_limits(json: &str) -> Result<Vec<(String, Limits)>, ScriptError> {
+    let credentials: BTreeMap<String, Value> =
+        serde_json::from_str(json).map_err(ScriptError::Syntax)?;
+    let mut all = Vec::new();
+    for (credential, value) in credentials {
+        let several = match value {
+            Value::Array(several) => several,
+            one => vec![one],
+        };
+        for value in several {
+            match serde_json::from_value(value) {
+                Ok(limits) => all.push((credential.clone(), limits)),
+                Err(source) => return Err(ScriptError::Limits { credential, source }),
+            }
+        }
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
