@@ -17,7 +17,7 @@ use super::ledger::{Ended, Entry};
 use super::open::OpenGuard;
 use super::plan::{self, Plan, Request};
 use super::rule::{Action, Fault};
-use super::script::Met;
+use super::script::{Deed, Met};
 use super::shapes::refusal;
 use super::ticket::Ticket;
 use super::wire::{Gone, ReadFault, Wire};
@@ -113,8 +113,8 @@ impl Connection {
         let met = self.shared.script.at_head(&request.credential, path);
         let (framing, expects_continue) = (head.framing, head.expects_continue);
         let mut ticket = self.enter(head, request.credential.clone());
-        if let Met::Action(action) = &met
-            && let Action::Fault(fault) = &**action
+        if let Met::Deed(deed) = &met
+            && let Action::Fault(fault) = &deed.action
             && let Some(next) = self
                 .before_body(&mut ticket, &request, fault, framing, facts)
                 .await
@@ -127,8 +127,12 @@ impl Connection {
         {
             return next;
         }
-        let action = self.settle(met, &request);
-        let action = action.as_deref().unwrap_or(&Action::Serve);
+        let deed = self.settle(met, &request);
+        let delay = deed.as_ref().map_or(Duration::ZERO, |deed| deed.delay);
+        if let Err(Gone) = self.wire.pause(delay).await {
+            return self.end(&mut ticket, Ended::ClientGone, Next::Close);
+        }
+        let action = deed.as_ref().map_or(&Action::Serve, |deed| &deed.action);
         let (name, plan) = self.shared.plan(&request, action);
         if name != "serve" {
             ticket.action(&name);
@@ -137,9 +141,9 @@ impl Connection {
     }
 
     /// What the script says once the body is there.
-    fn settle(&self, met: Met, request: &Request) -> Option<Arc<Action>> {
+    fn settle(&self, met: Met, request: &Request) -> Option<Arc<Deed>> {
         match met {
-            Met::Action(action) => Some(action),
+            Met::Deed(deed) => Some(deed),
             Met::Nothing => None,
             Met::AskModel(from) => {
                 let ask = request.ask.as_ref().ok();

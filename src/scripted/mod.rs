@@ -18,11 +18,12 @@
 //! request decides; `GET` counts them, `DELETE` clears them:
 //!
 //! ```json
-//! {"match":{"credential":"key-a","model":"m","path":"/v1/messages"},"times":2,"chance":0.5,"do":{"corpus":"anth-529"}}
+//! {"match":{"credential":"key-a","model":"m","path":"/v1/messages"},"times":2,"chance":0.5,"delay_ms":50,"do":{"corpus":"anth-529"}}
 //! ```
 //!
 //! Every member of `match` may be absent; `path` is the end of the path, or its beginning where it ends in `*`.
-//! `times` absent: for ever. `do` is one of
+//! `times` absent: for ever; `chance`: the part of the fitting requests it takes; `delay_ms`: waited before. `do` is
+//! one of
 //!
 //! - `{"corpus":ID,"headers":{"retry-after":"7","date":null}}`: as recorded, with headers put over or removed;
 //! - `{"status":429,"headers":{...},"body":"..."}`;
@@ -231,6 +232,16 @@ impl Provider {
     /// Where it listens.
     pub const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The same as a URL, without a path.
+    pub fn url(&self) -> String {
+        let scheme = if self.shared.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.addr)
     }
 
     /// What it is told to do.

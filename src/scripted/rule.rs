@@ -2,6 +2,7 @@
 //! stands in `written`, when a rule applies in `script`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -17,6 +18,9 @@ pub struct Rule {
     pub chance: Option<f64>,
     /// What is done.
     pub action: Action,
+    /// How long is waited before that, once the request has been read. What is done before the body is read does not
+    /// wait.
+    pub delay: Duration,
 }
 
 /// Which requests a rule is for. An absent member fits every request.

@@ -2,6 +2,7 @@
 //! never acts. What a rule means is for others.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -53,6 +54,8 @@ struct Written {
     times: Option<u64>,
     #[serde(default)]
     chance: Option<f64>,
+    #[serde(default)]
+    delay_ms: u64,
     #[serde(default, rename = "do")]
     action: Option<Value>,
     #[serde(default)]
@@ -67,6 +70,7 @@ fn line(value: Value) -> Result<Line, String> {
             times: written.times,
             chance: written.chance,
             action: action(value)?,
+            delay: Duration::from_millis(written.delay_ms),
         })),
         (None, Some(limits)) => {
             let credential = written

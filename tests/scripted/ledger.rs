@@ -42,6 +42,66 @@ fn a_body_in_chunks_arrives_whole_and_is_awaited_by_100_continue() {
 }
 
 #[test]
+fn a_request_may_come_byte_by_byte() {
+    let provider = provider();
+    let mut client = Client::new(&provider);
+    let chunked = "POST /v1/messages HTTP/1.1\r\nx-api-key: a\r\ntransfer-encoding: chunked\r\n\r\n\
+                   2\r\n{}\r\n0\r\n\r\n";
+    for request in [chunked, &post("/v1/messages", "a", "{}")] {
+        for byte in request.as_bytes() {
+            client.stream.write_all(std::slice::from_ref(byte)).unwrap();
+        }
+        assert_eq!(client.answer().unwrap().status, 200);
+    }
+    let entries = provider.ledger().entries();
+    assert!(entries.iter().all(|entry| &entry.body[..] == b"{}"));
+}
+
+#[test]
+fn a_body_that_breaks_off_is_entered_as_far_as_it_came() {
+    let provider = provider();
+    let mut client = Client::new(&provider);
+    client.send("POST /v1/messages HTTP/1.1\r\nx-api-key: a\r\ncontent-length: 10\r\n\r\n{\"x\"");
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    let entry = ended(&provider);
+    assert_eq!((entry.ended, entry.status), (Ended::ClientGone, 0));
+    assert_eq!((entry.body_len, entry.body_whole), (4, false));
+}
+
+#[test]
+fn many_clients_on_several_workers_are_all_counted() {
+    let provider = Provider::start(Options {
+        workers: 3,
+        ..Options::default()
+    })
+    .unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let provider = &provider;
+            scope.spawn(move || {
+                let key = format!("key-{}", thread % 2);
+                let mut client = Client::new(provider);
+                for _ in 0..50 {
+                    let answer = client.ask("/v1/messages", &key, &streamed()).unwrap();
+                    assert_eq!((answer.status, answer.whole), (200, true));
+                }
+            });
+        }
+    });
+    let totals = ["key-0", "key-1"].map(|key| provider.ledger().totals(key));
+    assert_eq!(totals.map(|totals| totals.served), [200, 200]);
+    assert_eq!(provider.ledger().in_flight(), 0);
+    let mut numbers: Vec<u64> = provider
+        .ledger()
+        .entries()
+        .iter()
+        .map(|entry| entry.number)
+        .collect();
+    numbers.dedup();
+    assert_eq!(numbers, (0..400).collect::<Vec<u64>>());
+}
+
+#[test]
 fn requests_that_come_together_are_answered_in_order() {
     let provider = provider();
     let mut client = Client::new(&provider);

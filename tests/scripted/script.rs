@@ -66,6 +66,15 @@ fn a_script_is_set_counted_and_cleared_over_http() {
 }
 
 #[test]
+fn a_rules_delay_comes_before_what_it_does() {
+    let provider = scripted(&json!({"delay_ms": 40, "do": {"corpus": "anth-529"}}));
+    let answer = once(&provider, "/v1/messages", "a", &streamed());
+    assert_eq!(answer.status, 529);
+    let entry = only(&provider);
+    assert!(entry.ended_at.unwrap().since(entry.at) >= Duration::from_millis(40));
+}
+
+#[test]
 fn rules_are_pushed_as_values_too() {
     let provider = provider();
     provider.script().push(Rule {
