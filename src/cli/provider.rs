@@ -24,11 +24,11 @@ const FAULT: u8 = 2;
 /// Steer it while it runs: POST, GET, DELETE /_script; POST, DELETE /_limits; GET, DELETE /_ledger (?entries).
 ///
 /// A script is one rule, an array of rules, or one rule a line; the first that fits a request decides:
-/// {"match":{"credential":"key-a","model":"m","path":"/v1/messages"},"times":2,"chance":0.5,"do":{"corpus":"anth-529"}}
+/// {"match":{"credential":"key-a","model":"m","path":"/v1/messages"},"times":2,"chance":0.5,"delay_ms":50,"do":{"corpus":"anth-529"}}
 ///
 /// `do` is one of {"corpus":ID,"headers":{...}}, {"status":429,"headers":{...},"body":"..."}, {"serve":true},
 /// {"raw":"HTTP/1.1 ...","repeat":1,"piece":0,"gap_ms":0,"then":"keep|close|reset|hang"}, or {"fault":NAME,...} with
-/// NAME one of delay (ms), slow_stream (gap_ms, events), trickle (gap_ms), early_429 (retry_after_ms, hold_ms),
+/// NAME one of delay (ms), slow_stream (gap_ms, events), trickle (gap_ms), early_429 (retry_after_ms, hold_ms, drain_bytes),
 /// reset_on_accept, reset_before, reset_within (bytes), reset_after_request, reset_after_head (events), cut_stream
 /// (events, clean), error_event_first (error), error_event_later (events, error), html_403, hang.
 ///
@@ -91,7 +91,7 @@ enum StartError {
 
 /// Runs until SIGTERM or SIGINT: then 0. A fault in what it was given: one line on stderr, and 2.
 pub fn run(args: ProviderArgs) -> ExitCode {
-    match start(&args).and_then(|provider| serve(provider, args.tls)) {
+    match start(&args).and_then(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut line = format!("authpool provider: {error}");
@@ -161,7 +161,7 @@ fn tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, StartError> {
     Ok(config)
 }
 
-fn serve(provider: Provider, tls: bool) -> Result<(), StartError> {
+fn serve(provider: Provider) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -169,9 +169,8 @@ fn serve(provider: Provider, tls: bool) -> Result<(), StartError> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
-        let scheme = if tls { "https" } else { "http" };
         let mut stdout = std::io::stdout();
-        let _ = writeln!(stdout, "listening on {scheme}://{}", provider.addr());
+        let _ = writeln!(stdout, "listening on {}", provider.url());
         let _ = stdout.flush();
         tokio::select! {
             _ = terminate.recv() => {}

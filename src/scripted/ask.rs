@@ -23,6 +23,8 @@ pub(super) enum Operation {
     Messages,
     CountTokens,
     Chat,
+    /// The legacy completions.
+    Completions,
     Responses,
     /// What lies below `/responses/`: the id, and whether its deletion is asked for.
     Stored {
@@ -48,6 +50,9 @@ impl Operation {
         }
         if post && path.ends_with("/chat/completions") {
             return Self::Chat;
+        }
+        if post && path.ends_with("/v1/completions") {
+            return Self::Completions;
         }
         if post && path.ends_with("/responses") {
             return Self::Responses;
@@ -76,9 +81,11 @@ impl Operation {
     pub(super) const fn dialect(&self, anthropic_version: bool) -> Dialect {
         match self {
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
-            Self::Chat | Self::Responses | Self::Stored { .. } | Self::Embeddings => {
-                Dialect::OpenAi
-            }
+            Self::Chat
+            | Self::Completions
+            | Self::Responses
+            | Self::Stored { .. }
+            | Self::Embeddings => Dialect::OpenAi,
             Self::Models(_) if anthropic_version => Dialect::Anthropic,
             Self::Models(_) => Dialect::OpenAi,
             Self::Echo if anthropic_version => Dialect::Anthropic,
@@ -90,7 +97,12 @@ impl Operation {
     pub(super) const fn takes_json(&self) -> bool {
         matches!(
             self,
-            Self::Messages | Self::CountTokens | Self::Chat | Self::Responses | Self::Embeddings
+            Self::Messages
+                | Self::CountTokens
+                | Self::Chat
+                | Self::Completions
+                | Self::Responses
+                | Self::Embeddings
         )
     }
 }

@@ -8,19 +8,23 @@ use bytes::Bytes;
 use http::Method;
 
 use super::answer::{Answer, Framing};
-use super::ask::{Ask, Operation};
+use super::ask::Ask;
 use super::control;
 use super::dates::Dates;
 use super::deliver::Facts;
 use super::head::{self, Head};
-use super::ledger::{Ended, Entry, Ticket};
+use super::ledger::{Ended, Entry};
+use super::open::OpenGuard;
 use super::plan::{self, Plan, Request};
 use super::rule::{Action, Fault};
-use super::script::Met;
+use super::script::{Deed, Met};
 use super::shapes::refusal;
+use super::ticket::Ticket;
 use super::wire::{Gone, ReadFault, Wire};
-use super::{IdleClose, OpenGuard, Shared};
+use super::{IdleClose, Shared};
 
+/// A body up to this length is read after an early answer where the script does not say, in bytes.
+const DRAINED: u64 = 1024 * 1024;
 /// How long a connection whose body is not read is held where the script does not say.
 const HELD: Duration = Duration::from_secs(3_600);
 
@@ -105,24 +109,15 @@ impl Connection {
         if control::is_ours(path) {
             return self.control(&head, facts).await;
         }
-        let credential = head.credential().unwrap_or_default().to_owned();
-        let operation = Operation::of(&head.method, path);
-        let dialect = operation.dialect(head.headers.contains_key("anthropic-version"));
-        let met = self.shared.script.at_head(&credential, path);
-        let mut request = Request {
-            method: head.method.clone(),
-            target: head.target.clone(),
-            credential,
-            operation,
-            dialect,
-            body: Bytes::new(),
-            ask: Ok(Ask::default()),
-        };
+        let mut request = Request::begun(&head);
+        let met = self.shared.script.at_head(&request.credential, path);
         let (framing, expects_continue) = (head.framing, head.expects_continue);
         let mut ticket = self.enter(head, request.credential.clone());
-        if let Met::Action(action) = &met
-            && let Action::Fault(fault) = &**action
-            && let Some(next) = self.before_body(&mut ticket, &request, fault, facts).await
+        if let Met::Deed(deed) = &met
+            && let Action::Fault(fault) = &deed.action
+            && let Some(next) = self
+                .before_body(&mut ticket, &request, fault, framing, facts)
+                .await
         {
             return next;
         }
@@ -132,26 +127,32 @@ impl Connection {
         {
             return next;
         }
-        let action = match met {
-            Met::Action(action) => Some(action),
-            Met::Nothing => None,
-            Met::AskModel(from) => {
-                let model = request
-                    .ask
-                    .as_ref()
-                    .ok()
-                    .and_then(|ask| ask.model.as_deref());
-                let path = head::path(&request.target);
-                let script = &self.shared.script;
-                script.with_model(&request.credential, path, model, from)
-            }
-        };
-        let action = action.as_deref().unwrap_or(&Action::Serve);
+        let deed = self.settle(met, &request);
+        let delay = deed.as_ref().map_or(Duration::ZERO, |deed| deed.delay);
+        if let Err(Gone) = self.wire.pause(delay).await {
+            return self.end(&mut ticket, Ended::ClientGone, Next::Close);
+        }
+        let action = deed.as_ref().map_or(&Action::Serve, |deed| &deed.action);
         let (name, plan) = self.shared.plan(&request, action);
         if name != "serve" {
             ticket.action(&name);
         }
         self.carry_out(&mut ticket, plan, facts).await
+    }
+
+    /// What the script says once the body is there.
+    fn settle(&self, met: Met, request: &Request) -> Option<Arc<Deed>> {
+        match met {
+            Met::Deed(deed) => Some(deed),
+            Met::Nothing => None,
+            Met::AskModel(from) => {
+                let ask = request.ask.as_ref().ok();
+                let model = ask.and_then(|ask| ask.model.as_deref());
+                let path = head::path(&request.target);
+                let script = &self.shared.script;
+                script.with_model(&request.credential, path, model, from)
+            }
+        }
     }
 
     fn enter(&self, head: Head, credential: String) -> Ticket {
@@ -184,6 +185,7 @@ impl Connection {
         ticket: &mut Ticket,
         request: &Request,
         fault: &Fault,
+        framing: head::Framing,
         facts: Facts,
     ) -> Option<Next> {
         match fault {
@@ -194,16 +196,26 @@ impl Connection {
             Fault::Early429 {
                 retry_after_ms,
                 hold_ms,
+                drain_bytes,
             } => {
                 ticket.action("fault:early_429");
                 let answer = plan::early_429(request.dialect, *retry_after_ms);
                 let plan = Plan::Deliver(Box::new(answer), plan::Delivery::default());
                 let next = self.carry_out(ticket, plan, facts).await;
                 let held = hold_ms.map_or(HELD, Duration::from_millis);
-                if next == Next::Again {
-                    self.wire.unread_until_gone(held).await;
+                let drained = drain_bytes.unwrap_or(DRAINED);
+                match framing {
+                    head::Framing::None => Some(next),
+                    head::Framing::Length(length) if length <= drained => {
+                        let read = self.wire.body(framing, &mut 0).await;
+                        Some(read.map_or(Next::Close, |_| next))
+                    }
+                    _ if next == Next::Again => {
+                        self.wire.unread_until_gone(held).await;
+                        Some(Next::Reset)
+                    }
+                    _ => Some(Next::Reset),
                 }
-                Some(Next::Reset)
             }
             _ => None,
         }

@@ -63,7 +63,7 @@ fn ledger(shared: &Shared, entries: bool) -> Value {
         .map(|(credential, totals)| (credential, sums(&totals)))
         .collect();
     let mut view = json!({
-        "connections_open": shared.open_connections(),
+        "connections_open": shared.open.count(),
         "credentials": credentials,
     });
     if entries && let Some(view) = view.as_object_mut() {

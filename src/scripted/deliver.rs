@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::answer::{Answer, Events, Framing, Payload};
 use super::connection::{Connection, Next};
-use super::ledger::{Ended, Ticket};
+use super::ledger::Ended;
 use super::plan::{Delivery, End, Plan};
 use super::rule::{Raw, Then};
+use super::ticket::Ticket;
 use super::wire::Gone;
 
 /// How much of a stream is gathered before it is written, in bytes.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tokio::sync::Notify;
 
-use super::limits::Slots;
+use super::ticket::Ticket;
 use crate::core::time::Timestamp;
 
 /// How a request ended.
@@ -119,17 +119,18 @@ pub(super) struct Bounds {
     pub(super) bodies: usize,
 }
 
+/// What is guarded together.
 #[derive(Debug, Default)]
-struct Book {
+pub(super) struct Book {
     entries: VecDeque<Entry>,
     next: u64,
     /// Bytes of the bodies that are kept.
-    kept: usize,
+    pub(super) kept: usize,
     /// Entries numbered below this have lost their body.
     emptied: u64,
-    totals: BTreeMap<String, Totals>,
+    pub(super) totals: BTreeMap<String, Totals>,
     /// Requests that began under an earlier epoch count no more, but for leaving.
-    epoch: u64,
+    pub(super) epoch: u64,
 }
 
 impl Ledger {
@@ -226,6 +227,10 @@ impl Ledger {
         tokio::time::timeout(timeout, holds).await.is_ok()
     }
 
+    pub(super) fn bounds(&self) -> Bounds {
+        self.0.bounds
+    }
+
     /// Enters a request. What the entry says of body and answer is filled in by the ticket.
     pub(super) fn enter(&self, entry: Entry) -> Ticket {
         let mut book = self.lock();
@@ -254,39 +259,28 @@ impl Ledger {
         }
         drop(book);
         self.wake();
-        Ticket {
-            ledger: self.clone(),
-            credential,
-            number,
-            epoch,
-            status: 0,
-            refused: false,
-            output_tokens: 0,
-            input_tokens: 0,
-            slots: Slots::default(),
-            ended: false,
-        }
+        Ticket::new(self.clone(), credential, number, epoch)
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         self.0.changed.notify_all();
         self.0.woken.notify_waiters();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Book> {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Book {
-    fn entry(&mut self, number: u64) -> Option<&mut Entry> {
+    pub(super) fn entry(&mut self, number: u64) -> Option<&mut Entry> {
         let first = self.entries.front()?.number;
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
         self.entries.get_mut(index)
     }
 
     /// Empties the oldest bodies until what is kept is within the bound.
-    fn empty_bodies(&mut self, bound: usize) {
+    pub(super) fn empty_bodies(&mut self, bound: usize) {
         while self.kept > bound && self.emptied < self.next {
             let number = self.emptied;
             self.emptied += 1;
@@ -295,127 +289,5 @@ impl Book {
                 self.kept -= body.len();
             }
         }
-    }
-}
-
-/// One request under way. It ends by [`Ticket::end`]; dropped before, its provider was stopped.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    ledger: Ledger,
-    credential: String,
-    number: u64,
-    epoch: u64,
-    status: u16,
-    refused: bool,
-    input_tokens: u64,
-    output_tokens: u64,
-    /// Freed as the request ends.
-    slots: Slots,
-    ended: bool,
-}
-
-impl Ticket {
-    /// The body as it was received in full, and what it asks for.
-    pub(super) fn body(&self, body: &[u8], received: u64, model: Option<&str>, stream: bool) {
-        let kept = body.get(..self.ledger.0.bounds.body).unwrap_or(body);
-        self.write(|entry| {
-            entry.body_len = received;
-            entry.body_whole = true;
-            entry.body = Bytes::copy_from_slice(kept);
-            entry.model = model.map(str::to_owned);
-            entry.stream = stream;
-            kept.len()
-        });
-    }
-
-    /// The body ended short after so many bytes.
-    pub(super) fn body_broke(&self, received: u64) {
-        self.write(|entry| {
-            entry.body_len = received;
-            0
-        });
-    }
-
-    /// What is done with the request.
-    pub(super) fn action(&self, name: &str) {
-        self.write(|entry| {
-            name.clone_into(&mut entry.action);
-            0
-        });
-    }
-
-    /// Holds a limit's places until the end.
-    pub(super) fn hold(&mut self, slots: Slots) {
-        self.slots = slots;
-    }
-
-    /// A head is about to be written in full.
-    pub(super) fn head(&mut self, status: u16, refused: bool, input_tokens: u64) {
-        self.status = status;
-        self.refused = refused;
-        self.input_tokens = input_tokens;
-        self.write(|entry| {
-            entry.status = status;
-            entry.refused = refused;
-            entry.input_tokens = input_tokens;
-            0
-        });
-    }
-
-    /// So many tokens have been written so far. The entry shows them at the end.
-    pub(super) fn wrote(&mut self, output_tokens: u64) {
-        self.output_tokens = output_tokens;
-    }
-
-    /// The request has ended.
-    pub(super) fn end(&mut self, ended: Ended, now: Timestamp) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        self.slots = Slots::default();
-        let mut book = self.ledger.lock();
-        let current = book.epoch == self.epoch;
-        if let Some(totals) = book.totals.get_mut(&self.credential) {
-            totals.in_flight = totals.in_flight.saturating_sub(1);
-            if current {
-                match (ended, self.refused) {
-                    (Ended::Whole, false) => totals.served += 1,
-                    (Ended::Whole, true) => totals.refused += 1,
-                    _ => totals.broken += 1,
-                }
-                totals.input_tokens += self.input_tokens;
-                totals.output_tokens += self.output_tokens;
-            }
-        }
-        let output_tokens = self.output_tokens;
-        if let Some(entry) = book.entry(self.number) {
-            entry.ended = ended;
-            entry.ended_at = Some(now);
-            entry.output_tokens = output_tokens;
-        }
-        drop(book);
-        self.ledger.wake();
-    }
-
-    /// Changes the entry where there still is one; the change returns by how many bytes the kept bodies grew.
-    fn write(&self, change: impl FnOnce(&mut Entry) -> usize) {
-        let bounds = self.ledger.0.bounds;
-        if bounds.entries == 0 {
-            return;
-        }
-        let mut book = self.ledger.lock();
-        let grown = book.entry(self.number).map_or(0, change);
-        book.kept += grown;
-        if book.kept > bounds.bodies {
-            book.empty_bodies(bounds.bodies);
-        }
-        drop(book);
-        self.ledger.wake();
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.end(Ended::Stopped, Timestamp::ZERO);
     }
 }

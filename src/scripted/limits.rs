@@ -2,14 +2,13 @@
 //! in integers, so that a stated wait is true to the microsecond. A refused request takes nothing. The wording of a
 //! refusal is left to the dialects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::rule::ScriptError;
 use crate::core::time::Timestamp;
 
 const MINUTE: u128 = 60_000_000;
@@ -353,31 +352,12 @@ impl Bucket {
     }
 }
 
-/// Reads an object of credentials, each with one object of limits or an array of them.
-pub(super) fn read(json: &str) -> Result<Vec<(String, Limits)>, ScriptError> {
-    let credentials: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(json).map_err(ScriptError::Syntax)?;
-    let mut all = Vec::new();
-    for (credential, value) in credentials {
-        let several = match value {
-            serde_json::Value::Array(several) => several,
-            one => vec![one],
-        };
-        for value in several {
-            match serde_json::from_value(value) {
-                Ok(limits) => all.push((credential.clone(), limits)),
-                Err(source) => return Err(ScriptError::Limits { credential, source }),
-            }
-        }
-    }
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::scripted::written::read_limits;
 
     fn at(micros: u64) -> Timestamp {
         Timestamp::from_micros(1_000_000_000 + micros)
@@ -385,7 +365,7 @@ mod tests {
 
     fn book(json: &str) -> Book {
         let book = Book::default();
-        for (credential, limits) in read(json).unwrap() {
+        for (credential, limits) in read_limits(json).unwrap() {
             book.set(&credential, limits);
         }
         book

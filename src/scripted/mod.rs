@@ -18,16 +18,17 @@
 //! request decides; `GET` counts them, `DELETE` clears them:
 //!
 //! ```json
-//! {"match":{"credential":"key-a","model":"m","path":"/v1/messages"},"times":2,"chance":0.5,"do":{"corpus":"anth-529"}}
+//! {"match":{"credential":"key-a","model":"m","path":"/v1/messages"},"times":2,"chance":0.5,"delay_ms":50,"do":{"corpus":"anth-529"}}
 //! ```
 //!
 //! Every member of `match` may be absent; `path` is the end of the path, or its beginning where it ends in `*`.
-//! `times` absent: for ever. `do` is one of
+//! `times` absent: for ever; `chance`: the part of the fitting requests it takes; `delay_ms`: waited before. `do` is
+//! one of
 //!
 //! - `{"corpus":ID,"headers":{"retry-after":"7","date":null}}`: as recorded, with headers put over or removed;
 //! - `{"status":429,"headers":{...},"body":"..."}`;
 //! - `{"fault":NAME,...}`: `delay` (`ms`), `slow_stream` (`gap_ms`, `events`), `trickle` (`gap_ms`), `early_429`
-//!   (`retry_after_ms`, `hold_ms`), `reset_on_accept`, `reset_before`, `reset_within` (`bytes`),
+//!   (`retry_after_ms`, `hold_ms`, `drain_bytes`), `reset_on_accept`, `reset_before`, `reset_within` (`bytes`),
 //!   `reset_after_request`, `reset_after_head` (`events`), `cut_stream` (`events`, `clean`), `error_event_first` and
 //!   `error_event_later` (`error`: `rate_limit`, `overloaded`, `server`; `events`), `html_403`, `hang`;
 //! - `{"raw":"HTTP/1.1 200 OK\r\n...","repeat":1,"piece":0,"gap_ms":0,"then":"keep"}` (or `raw_base64`; `repeat`
@@ -54,17 +55,19 @@ mod deliver;
 mod head;
 mod ledger;
 mod limits;
+mod open;
 mod plan;
 mod rule;
 mod script;
 mod shapes;
+mod ticket;
 mod wire;
 mod written;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -83,6 +86,7 @@ use crate::clock::Clock;
 use crate::tasks::Tasks;
 use connection::Connection;
 use ledger::Bounds;
+use open::{Open, OpenGuard};
 use shapes::responses::Made;
 use wire::{Io, Wire};
 
@@ -168,30 +172,7 @@ struct Shared {
     /// Counts ids that were asked to be fresh.
     fresh: AtomicU64,
     accepted: AtomicU64,
-    open: Arc<AtomicUsize>,
-}
-
-impl Shared {
-    fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-}
-
-/// Counts a connection for as long as it is open.
-#[derive(Debug)]
-struct OpenGuard(Arc<AtomicUsize>);
-
-impl OpenGuard {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for OpenGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+    open: Arc<Open>,
 }
 
 impl Provider {
@@ -253,6 +234,16 @@ impl Provider {
         self.addr
     }
 
+    /// The same as a URL, without a path.
+    pub fn url(&self) -> String {
+        let scheme = if self.shared.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.addr)
+    }
+
     /// What it is told to do.
     pub fn script(&self) -> &Script {
         &self.shared.script
@@ -265,7 +256,24 @@ impl Provider {
 
     /// How many accepted connections are open, as far as this side knows.
     pub fn open_connections(&self) -> usize {
-        self.shared.open_connections()
+        self.shared.open.count()
+    }
+
+    /// Blocks until the condition holds of the number of open connections. `false` where it does not within `timeout`.
+    pub fn wait_connections<F>(&self, condition: F, timeout: Duration) -> bool
+    where
+        F: FnMut(usize) -> bool,
+    {
+        self.shared.open.wait(condition, timeout)
+    }
+
+    /// Waits until the condition holds of the number of open connections, without blocking. `false` where it does not
+    /// within `timeout`.
+    pub async fn connections_until<F>(&self, condition: F, timeout: Duration) -> bool
+    where
+        F: FnMut(usize) -> bool,
+    {
+        self.shared.open.until(condition, timeout).await
     }
 
     /// Stops it, and returns once the listener and every connection are closed: from then on connections are refused.
@@ -310,7 +318,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let open = OpenGuard::new(&shared.open);
+                let open = Open::enter(&shared.open);
                 drop(tasks.spawn(greet(stream, Arc::clone(&shared), open)));
             }
             Err(_) => tokio::time::sleep(EXHAUSTED).await,

@@ -12,9 +12,12 @@ use super::Shared;
 use super::answer::{Answer, Events, Payload};
 use super::ask::{Ask, Dialect, Operation, digest};
 use super::corpus;
+use super::head::{Head, path};
 use super::limits::{Admission, Need, Slots};
 use super::rule::{Action, ErrorKind, Fault, Raw};
-use super::shapes::{anthropic, chat, embeddings, models, refusal, responses};
+use super::shapes::{
+    anthropic, chat, completions, embeddings, failure, models, refusal, responses,
+};
 
 /// A request as it was read.
 #[derive(Debug)]
@@ -27,6 +30,23 @@ pub(super) struct Request {
     pub(super) body: Bytes,
     /// `Err`: the body is not what the operation takes.
     pub(super) ask: Result<Ask, String>,
+}
+
+impl Request {
+    /// As far as its head tells.
+    pub(super) fn begun(head: &Head) -> Self {
+        let operation = Operation::of(&head.method, path(&head.target));
+        let anthropic = head.headers.contains_key("anthropic-version");
+        Self {
+            method: head.method.clone(),
+            target: head.target.clone(),
+            credential: head.credential().unwrap_or_default().to_owned(),
+            dialect: operation.dialect(anthropic),
+            operation,
+            body: Bytes::new(),
+            ask: Ok(Ask::default()),
+        }
+    }
 }
 
 /// What is done.
@@ -129,7 +149,7 @@ impl Shared {
             Fault::Early429 { retry_after_ms, .. } => {
                 done(deliver(early_429(request.dialect, retry_after_ms)))
             }
-            Fault::Html403 => done(deliver(refusal::html_403())),
+            Fault::Html403 => done(deliver(failure::html_403())),
             Fault::Hang => done(Plan::Hang),
             Fault::ResetOnAccept | Fault::ResetBefore | Fault::ResetAfterRequest => {
                 done(Plan::Reset)
@@ -147,7 +167,7 @@ impl Shared {
         self.serve(
             request,
             |_| {},
-            |answer, _| refusal::break_off(answer, &request.operation, error, after, id),
+            |answer, _| failure::break_off(answer, &request.operation, error, after, id),
         )
     }
 
@@ -203,7 +223,10 @@ impl Shared {
 
     fn admit(&self, request: &Request, ask: &Ask) -> Admission {
         let output = match request.operation {
-            Operation::Messages | Operation::Chat | Operation::Responses => ask.output_tokens,
+            Operation::Messages
+            | Operation::Chat
+            | Operation::Completions
+            | Operation::Responses => ask.output_tokens,
             Operation::Embeddings | Operation::Echo => 0,
             Operation::CountTokens | Operation::Models(_) | Operation::Stored { .. } => {
                 return Admission::Free;
@@ -232,6 +255,7 @@ impl Shared {
             Operation::Messages => anthropic::message(ask, id),
             Operation::CountTokens => anthropic::count(ask),
             Operation::Chat => chat::completion(ask, id),
+            Operation::Completions => completions::completion(ask, id),
             Operation::Responses => self.respond(request, ask, id),
             Operation::Stored { id, delete } => self.stored(request, id, *delete),
             Operation::Embeddings => embeddings::embeddings(ask, &request.body)
@@ -270,7 +294,7 @@ impl Shared {
 
 /// 429 with the wait that the script states.
 pub(super) fn early_429(dialect: Dialect, retry_after_ms: Option<u64>) -> Answer {
-    let mut answer = refusal::scripted(dialect, ErrorKind::RateLimit);
+    let mut answer = failure::scripted(dialect, ErrorKind::RateLimit);
     if let Some(millis) = retry_after_ms {
         answer.line("retry-after-ms", millis);
         answer.line("retry-after", millis.div_ceil(1_000));
@@ -315,12 +339,12 @@ fn put(
 ) {
     for (name, value) in recorded {
         if !over.keys().any(|other| is(other, name)) {
-            answer.line(name, value);
+            answer.put(name, value);
         }
     }
     for (name, value) in over {
         if let Some(value) = value {
-            answer.line(name, value);
+            answer.put(name, value);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! stands in `written`, when a rule applies in `script`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -17,6 +18,9 @@ pub struct Rule {
     pub chance: Option<f64>,
     /// What is done.
     pub action: Action,
+    /// How long is waited before that, once the request has been read. What is done before the body is read does not
+    /// wait.
+    pub delay: Duration,
 }
 
 /// Which requests a rule is for. An absent member fits every request.
@@ -106,15 +110,19 @@ pub enum Fault {
         #[serde(default)]
         events: Option<u64>,
     },
-    /// 429 as soon as the head has been read; the body is never read and the connection stays open.
+    /// 429 as soon as the head has been read; a large body is never read and the connection stays open.
     #[serde(rename = "early_429")]
     Early429 {
         /// Stated as `retry-after-ms`, and rounded up as `retry-after`.
         #[serde(default)]
         retry_after_ms: Option<u64>,
-        /// After how long the connection is closed from here; absent: when the client closes it.
+        /// After how long the connection is reset from here; absent: when the client closes it.
         #[serde(default)]
         hold_ms: Option<u64>,
+        /// A body of a stated length up to this is read after the answer, and the connection serves on: it fits the
+        /// kernel's buffers, so that a client takes the exchange for whole. Absent: 1 MiB.
+        #[serde(default)]
+        drain_bytes: Option<u64>,
     },
     /// Reset as soon as a connection is accepted; the rule's match says nothing here.
     ResetOnAccept,

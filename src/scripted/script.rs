@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::limits::{Book, Limits};
 use super::rule::{Action, Fault, Match, Rule, ScriptError};
-use super::written::{Line, read};
+use super::written::{Line, read, read_limits};
 
 /// The rules and limits of a running provider. Clones share them.
 #[derive(Clone, Debug)]
@@ -34,7 +35,15 @@ struct Listed {
     matches: Match,
     left: Option<u64>,
     chance: Option<f64>,
-    action: Arc<Action>,
+    deed: Arc<Deed>,
+}
+
+/// What a rule does, once it has been met.
+#[derive(Debug)]
+pub(super) struct Deed {
+    pub(super) action: Action,
+    /// Waited before that, once the request has been read.
+    pub(super) delay: Duration,
 }
 
 /// What a request's head, or its head and body, has met.
@@ -43,7 +52,7 @@ pub(super) enum Met {
     /// No rule.
     Nothing,
     /// This one, now counted.
-    Action(Arc<Action>),
+    Deed(Arc<Deed>),
     /// A rule that asks for the model: go on from its number once the body has been read.
     AskModel(u64),
 }
@@ -74,7 +83,10 @@ impl Script {
             matches: rule.matches,
             left: rule.times,
             chance: rule.chance,
-            action: Arc::new(rule.action),
+            deed: Arc::new(Deed {
+                action: rule.action,
+                delay: rule.delay,
+            }),
         });
         self.0.armed.store(rules.listed.len(), Ordering::Release);
     }
@@ -122,7 +134,7 @@ impl Script {
     ///
     /// Where it is not understood; then none is set.
     pub fn limit_json(&self, json: &str) -> Result<(), ScriptError> {
-        for (credential, limits) in super::limits::read(json)? {
+        for (credential, limits) in read_limits(json)? {
             self.limit(&credential, limits);
         }
         Ok(())
@@ -144,7 +156,7 @@ impl Script {
         }
         let mut rules = self.lock();
         let on_accept =
-            |listed: &Listed| matches!(*listed.action, Action::Fault(Fault::ResetOnAccept));
+            |listed: &Listed| matches!(listed.deed.action, Action::Fault(Fault::ResetOnAccept));
         let Some(at) = rules.listed.iter().position(on_accept) else {
             return false;
         };
@@ -168,9 +180,9 @@ impl Script {
         path: &str,
         model: Option<&str>,
         from: u64,
-    ) -> Option<Arc<Action>> {
+    ) -> Option<Arc<Deed>> {
         match self.meet(credential, path, Some(model), from) {
-            Met::Action(action) => Some(action),
+            Met::Deed(deed) => Some(deed),
             Met::Nothing | Met::AskModel(_) => None,
         }
     }
@@ -211,7 +223,7 @@ impl Rules {
                 _ => {}
             }
             if self.takes(at) {
-                return self.count(at).map_or(Met::Nothing, Met::Action);
+                return self.count(at).map_or(Met::Nothing, Met::Deed);
             }
         }
         Met::Nothing
@@ -225,22 +237,22 @@ impl Rules {
     }
 
     /// Counts one request against a rule, which goes when it is spent.
-    fn count(&mut self, at: usize) -> Option<Arc<Action>> {
+    fn count(&mut self, at: usize) -> Option<Arc<Deed>> {
         let listed = self.listed.get_mut(at)?;
-        let action = Arc::clone(&listed.action);
+        let deed = Arc::clone(&listed.deed);
         if let Some(left) = &mut listed.left {
             *left -= 1;
             if *left == 0 {
                 self.listed.remove(at);
             }
         }
-        Some(action)
+        Some(deed)
     }
 }
 
 impl Listed {
     fn fits_head(&self, credential: &str, path: &str) -> bool {
-        if matches!(*self.action, Action::Fault(Fault::ResetOnAccept)) {
+        if matches!(self.deed.action, Action::Fault(Fault::ResetOnAccept)) {
             return false;
         }
         let fits_path = |asked: &String| match asked.strip_suffix('*') {
@@ -267,7 +279,7 @@ mod tests {
 
     fn status(met: Met) -> u16 {
         match met {
-            Met::Action(action) => match *action {
+            Met::Deed(deed) => match deed.action {
                 Action::Answer { status, .. } => status,
                 _ => panic!("no answer"),
             },
@@ -305,7 +317,7 @@ mod tests {
         let with = |model| {
             script
                 .with_model("a", "/", model, number)
-                .map_or(0, |action| status(Met::Action(action)))
+                .map_or(0, |deed| status(Met::Deed(deed)))
         };
         assert_eq!([with(Some("m2")), with(None)], [529, 529]);
         assert_eq!([with(Some("m1")), with(Some("m1"))], [429, 529]);

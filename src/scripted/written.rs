@@ -2,6 +2,7 @@
 //! never acts. What a rule means is for others.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -53,6 +54,8 @@ struct Written {
     times: Option<u64>,
     #[serde(default)]
     chance: Option<f64>,
+    #[serde(default)]
+    delay_ms: u64,
     #[serde(default, rename = "do")]
     action: Option<Value>,
     #[serde(default)]
@@ -67,6 +70,7 @@ fn line(value: Value) -> Result<Line, String> {
             times: written.times,
             chance: written.chance,
             action: action(value)?,
+            delay: Duration::from_millis(written.delay_ms),
         })),
         (None, Some(limits)) => {
             let credential = written
@@ -189,6 +193,26 @@ fn raw(words: RawWords) -> Result<Action, String> {
 
 fn parse<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// Reads an object of credentials, each with one object of limits or an array of them.
+pub(super) fn read_limits(json: &str) -> Result<Vec<(String, Limits)>, ScriptError> {
+    let credentials: BTreeMap<String, Value> =
+        serde_json::from_str(json).map_err(ScriptError::Syntax)?;
+    let mut all = Vec::new();
+    for (credential, value) in credentials {
+        let several = match value {
+            Value::Array(several) => several,
+            one => vec![one],
+        };
+        for value in several {
+            match serde_json::from_value(value) {
+                Ok(limits) => all.push((credential.clone(), limits)),
+                Err(source) => return Err(ScriptError::Limits { credential, source }),
+            }
+        }
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -19,11 +19,12 @@ pub(crate) fn completion(ask: &Ask, id: u64) -> Answer {
     answer
 }
 
-const fn finish_reason(ask: &Ask) -> &'static str {
+pub(super) const fn finish_reason(ask: &Ask) -> &'static str {
     if ask.cut_short { "length" } else { "stop" }
 }
 
-struct Usage<'a>(&'a Ask);
+/// What both kinds of completions report.
+pub(super) struct Usage<'a>(pub(super) &'a Ask);
 
 impl fmt::Display for Usage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,9 @@
 
 pub(super) mod anthropic;
 pub(super) mod chat;
+pub(super) mod completions;
 pub(super) mod embeddings;
+pub(super) mod failure;
 pub(super) mod models;
 pub(super) mod refusal;
 pub(super) mod responses;
