@@ -14,7 +14,7 @@ use crate::core::dialect::endpoint::Endpoint;
 use crate::core::dialect::flavour::Flavour;
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::headroom::Headroom;
-use crate::core::limit::verdict::Verdict;
+use crate::core::limit::verdict::{Class, Verdict};
 
 /// The longest line that is read.
 const MAX_LINE: u64 = 64 << 20;
@@ -114,7 +114,7 @@ fn verdict_line(text: &[u8]) -> Result<Value, String> {
             .ok_or_else(|| "body is not base64".to_owned())?,
         Some(other) => return Err(format!("unknown body_encoding {other:?}")),
     };
-    let verdict = answer::verdict(&Answer {
+    let mut verdict = answer::verdict(&Answer {
         flavour,
         endpoint: inference(flavour),
         status: case.status,
@@ -122,6 +122,11 @@ fn verdict_line(text: &[u8]) -> Result<Value, String> {
         body: &body,
         received_at,
     });
+    // A recorded body is all that came.
+    if case.stream && verdict == Verdict::OK && answer::breaks_off(&answer::decode(&headers, &body))
+    {
+        verdict = Verdict::of(Class::UpstreamError);
+    }
     let usage = answer::usage(flavour, &body, case.stream);
     let headroom = answer::headroom(flavour, &headers, received_at);
     Ok(line(&case.id, verdict, usage, &headroom))

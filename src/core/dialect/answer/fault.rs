@@ -244,6 +244,7 @@ impl Fault {
             ("retry_after", 1.0),
             ("retry_after_seconds", 1.0),
             ("retryAfter", 1.0),
+            ("estimated_time", 1.0),
             ("retry_after_ms", 1e-3),
         ];
         for (name, unit) in units {

@@ -156,6 +156,7 @@ const LABELS: &[(Sign, &[&str])] = &[
             "deactivatedworkspace",
             "invalidauthenticationerror",
             "organizationdisabled",
+            "organizationrestricted",
         ],
     ),
     (
@@ -205,6 +206,9 @@ const LABELS: &[(Sign, &[&str])] = &[
             "ratelimitexceeded",
             "ratelimitexceedederror",
             "ratelimited",
+            "requestquotaexceeded",
+            "requestratelimitexceeded",
+            "429",
             "ratelimit",
             "ratelimitreachederror",
             "toomanyrequests",
@@ -338,6 +342,22 @@ pub(super) fn sign(flavour: Flavour, label: &str) -> Option<Sign> {
         .chain(LABELS)
         .find(|(_, labels)| labels.contains(&label))
         .map(|(sign, _)| *sign)
+        .or_else(|| by_form(label))
+}
+
+/// Labels that are in no table but say by their form that the request is at fault.
+fn by_form(label: &str) -> Option<Sign> {
+    let starts = ["invalid", "unsupported", "missing"];
+    let ends = [
+        "notfound",
+        "toolarge",
+        "toolong",
+        "toosmall",
+        "policyviolation",
+    ];
+    let is_request = starts.iter().any(|start| label.starts_with(start))
+        || ends.iter().any(|end| label.ends_with(end));
+    is_request.then_some(MAYBE_REQUEST)
 }
 
 /// A label without case and separators; of `a#B:http://...` the `B`. Empty where it is no label but a sentence

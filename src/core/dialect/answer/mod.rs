@@ -9,10 +9,13 @@
 mod base64;
 mod body;
 mod edge;
+mod ending;
 mod fault;
 mod frames;
 mod judge;
 mod labels;
+mod limits;
+mod phrases;
 mod readings;
 mod stated;
 mod times;
@@ -27,6 +30,7 @@ use memchr::memmem;
 pub use self::base64::decode as decode_base64;
 pub use self::body::decode;
 pub use self::edge::is_intermediary_page;
+pub use self::ending::breaks_off;
 pub use self::readings::headroom;
 pub use self::times::instant;
 pub use self::usage::usage;
@@ -62,7 +66,15 @@ pub fn verdict(answer: &Answer<'_>) -> Verdict {
         0 => Verdict::of(Class::UpstreamError),
         200..=299 => served(answer),
         1..=399 => Verdict::OK,
-        _ => refused(answer),
+        _ => bounded(refused(answer)),
+    }
+}
+
+/// No wait beyond 35 days is believed (D4).
+fn bounded(verdict: Verdict) -> Verdict {
+    Verdict {
+        wait: verdict.wait.map(|stated| stated.min(wait::MAX_WAIT)),
+        ..verdict
     }
 }
 
@@ -108,7 +120,7 @@ pub fn stream_error(
         fault: &fault,
         now: received_at,
     };
-    Some(case.verdict())
+    Some(bounded(case.verdict()))
 }
 
 /// The error in one event, element or line.

@@ -102,6 +102,9 @@ fn plain(name: &str) -> Option<(Cow<'static, str>, Value)> {
         .strip_prefix("x-ratelimit-")
         .or_else(|| name.strip_prefix("x-rate-limit-"))
         .or_else(|| name.strip_prefix("ratelimit-"))?;
+    if rest == "reset-after" {
+        return Some((Cow::Borrowed(UNNAMED), Value::Reset));
+    }
     let Some((kind, dimension)) = rest.split_once('-') else {
         return Some((Cow::Borrowed(UNNAMED), kind_of(rest)?));
     };
