@@ -143,10 +143,11 @@ fn inference(flavour: Flavour) -> Endpoint {
 
 fn headers(lines: &[(String, String)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::with_capacity(lines.len());
-    for (name, value) in lines {
+    // Recorders of HTTP/2 list pseudo-headers too.
+    for (name, value) in lines.iter().filter(|(name, _)| !name.starts_with(':')) {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("no header name: {name:?}"))?;
-        let value = HeaderValue::from_str(value)
+        let value = HeaderValue::from_bytes(value.as_bytes())
             .map_err(|_| format!("no header value: {value:?} of {name}"))?;
         headers.append(name, value);
     }

@@ -6,6 +6,7 @@
 mod documented;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use authpool::core::dialect::answer::{self, Answer};
 use authpool::core::dialect::endpoint::Endpoint;
@@ -323,6 +324,29 @@ fn the_head_alone_tells_errors_from_served_answers() {
             received_at,
         );
         assert_eq!(head.class == Class::Ok, case.status < 400, "{}", case.id);
+    }
+}
+
+// Corpus rule 2: a body is read by what it is.
+#[test]
+fn compression_a_mark_and_an_array_around_an_error_change_nothing() {
+    for case in cases() {
+        let plain = answer::decode(&case.headers, &case.body);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).unwrap();
+        let mut forms = vec![gzip.finish().unwrap(), [b"\xef\xbb\xbf", &*plain].concat()];
+        if case.status >= 400 && plain.starts_with(b"{") {
+            forms.push([b"[", &*plain, b"\n]"].concat());
+        }
+        let is_frames = case
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "application/vnd.amazon.eventstream");
+        for body in forms.iter().filter(|_| !is_frames) {
+            let answer = case.answer(case.flavour());
+            let read = answer::verdict(&Answer { body, ..answer });
+            assert_eq!(read, answer::verdict(&answer), "{}", case.id);
+        }
     }
 }
 

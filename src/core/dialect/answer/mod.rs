@@ -8,10 +8,12 @@
 
 mod base64;
 mod body;
+mod details;
 mod edge;
 mod ending;
 mod fault;
 mod frames;
+mod habits;
 mod judge;
 mod labels;
 mod limits;
@@ -42,8 +44,8 @@ use super::flavour::Flavour;
 use crate::core::limit::verdict::{Class, Verdict};
 use crate::core::time::WallTime;
 
-/// An answer as it came.
-#[derive(Clone, Copy, Debug)]
+/// An answer as it came. Not `Debug`: head and body are the client's.
+#[derive(Clone, Copy)]
 pub struct Answer<'a> {
     /// Whose habits to expect.
     pub flavour: Flavour,

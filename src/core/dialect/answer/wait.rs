@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::fault::{Fault, Stated};
+use super::details::Stated;
+use super::fault::Fault;
 use super::readings::headroom;
 use super::wording::Wording;
 use super::{stated, times};

@@ -129,7 +129,17 @@ impl Wording {
 
     /// Whether a refusal concerns what was asked rather than who asks.
     pub(super) fn is_about_request(&self) -> bool {
-        self.states(phrases::REQUEST)
+        let is_someone = [
+            "key",
+            "token",
+            "account",
+            "user",
+            "organization",
+            "credentials",
+        ]
+        .iter()
+        .any(|word| self.has(&[word]));
+        self.states(phrases::REQUEST) && !is_someone
     }
 
     /// Whether it speaks of a rate, in an answer whose status does not.
