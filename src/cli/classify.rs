@@ -127,7 +127,8 @@ fn verdict_line(text: &[u8]) -> Result<Value, String> {
     {
         verdict = Verdict::of(Class::UpstreamError);
     }
-    let usage = answer::usage(flavour, &body, case.stream);
+    let mut usage = answer::head_usage(&headers);
+    usage.update(answer::usage(flavour, &body, case.stream));
     let headroom = answer::headroom(flavour, &headers, received_at);
     Ok(line(&case.id, verdict, usage, &headroom))
 }

@@ -186,7 +186,8 @@ impl Fault {
 
     /// What a gateway adds of the provider behind it.
     fn collect_metadata(&mut self, metadata: &Map<String, Value>, depth: usize) {
-        self.is_moderation |= metadata.contains_key("flagged_input");
+        self.is_moderation |=
+            metadata.contains_key("flagged_input") || metadata.contains_key("patterns");
         self.collect_object(metadata, depth + 1);
     }
 

@@ -63,6 +63,11 @@ impl Case<'_> {
     pub(super) fn habit(&self, wording: &Wording, readings: &[Headroom]) -> Scope {
         match self.flavour {
             Flavour::GitHub => self.github(wording, readings),
+            // Its own limits are per minute or per day, and the headers name neither.
+            Flavour::OpenRouter => match wait::spent_reset(readings) {
+                Some(reset) if reset > Duration::from_secs(3_600) => Scope::DAY,
+                _ => Scope::NONE,
+            },
             Flavour::Azure => {
                 let policy = self.headers.get("policy-id");
                 let policy = policy.and_then(|value| value.to_str().ok());

@@ -119,11 +119,6 @@ const LABELS: &[(Sign, &[&str])] = &[
             "concurrencylimitexceeded",
         ],
     ),
-    // Held back for requests under way, so it clears when they end.
-    (
-        firm(Class::RateLimited, Scope::SPEND),
-        &["openrouterinflightbudget"],
-    ),
     (
         KEY,
         &[
@@ -307,18 +302,22 @@ const ZHIPU: &[(Sign, &[&str])] = &[
     ),
     (firm(Class::RateLimited, Scope::CONCURRENCY), &["1302"]),
     (firm(Class::RateLimited, Scope::REQUESTS), &["1303"]),
-    (QUOTA, &["1308"]),
+    (
+        QUOTA,
+        &[
+            "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321",
+        ],
+    ),
     (
         firm(Class::QuotaExhausted, Scope::REQUESTS.with(Scope::DAY)),
         &["1304"],
     ),
-    (firm(Class::QuotaExhausted, Scope::WEEK), &["1310"]),
     (BUSY, &["1305"]),
     (MODEL_BUSY, &["1312"]),
     (FAILED, &["1120", "1230", "1234"]),
 ];
 
-/// What OpenRouter says of where a limit lies.
+/// What OpenRouter says of where a limit lies (`limit_source`), and its own error types.
 const OPENROUTER: &[(Sign, &[&str])] = &[
     (
         firm(Class::QuotaExhausted, Scope::REQUESTS.with(Scope::DAY)),
@@ -328,6 +327,31 @@ const OPENROUTER: &[(Sign, &[&str])] = &[
         firm(Class::RateLimited, Scope::REQUESTS.with(Scope::MINUTE)),
         &["openrouterfreetierminute"],
     ),
+    // Held back for requests under way, so it clears when they end.
+    (
+        firm(Class::RateLimited, Scope::SPEND),
+        &["openrouterinflightbudget", "inflightbudgetexhausted"],
+    ),
+    (
+        firm(
+            Class::QuotaExhausted,
+            Scope::SPEND.with(Scope::PER_CREDENTIAL),
+        ),
+        &["openrouterkeylimit"],
+    ),
+    (
+        MONEY,
+        &[
+            "openroutercredits",
+            "openrouterguardrailbudget",
+            "openrouterworkspacebudget",
+        ],
+    ),
+    (BUSY, &["provideroverloaded"]),
+    (FAILED, &["providerunavailable"]),
+    (REQUEST, &["maxtokensexceeded"]),
+    (MAYBE_KEY, &["authentication"]),
+    (MAYBE_FAILED, &["server", "timeout"]),
 ];
 
 /// What a label means to this provider; `None`: nothing that is known. The label as [`normal`] writes it.

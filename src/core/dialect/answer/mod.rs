@@ -35,7 +35,7 @@ pub use self::edge::is_intermediary_page;
 pub use self::ending::breaks_off;
 pub use self::readings::headroom;
 pub use self::times::instant;
-pub use self::usage::usage;
+pub use self::usage::{head_usage, usage};
 
 use self::fault::Fault;
 use self::judge::Case;

@@ -282,10 +282,11 @@ fn member_name(member: &str) -> Option<&str> {
         Some(quoted) => quoted.split_once('"')?,
         None => member.split_at_checked(member.find(';')?)?,
     };
-    let named = parameters
-        .split(';')
-        .skip(1)
-        .all(|parameter| parameter.contains('='));
+    let named = parameters.split(';').skip(1).all(|parameter| {
+        parameter
+            .trim()
+            .starts_with(|c: char| c.is_ascii_lowercase() || c == '*')
+    });
     (parameters.starts_with(';') && named && !name.is_empty()).then_some(name)
 }
 
@@ -393,7 +394,7 @@ mod tests {
                 "\"fixed window\";\"api\";q=1000;w=300, \"day\";q=5000;w=86400",
             ),
             ("ratelimit", "\"api\";r=999;t=180, \"day\";r=100;t=36000"),
-            ("ratelimit", "\"a,b\";r=1, \"broken\";r"),
+            ("ratelimit", "\"a,b\"; r=1;pk=:AA==:;x, \"broken\";r"),
         ];
         assert_eq!(
             read(Flavour::Generic, &lines),

@@ -43,6 +43,18 @@ pub fn usage(_flavour: Flavour, body: &[u8], stream: bool) -> Usage {
     usage
 }
 
+/// What a head reports: Bedrock states the counts of a whole answer there too.
+pub fn head_usage(headers: &HeaderMap) -> Usage {
+    let count = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    Usage {
+        input: count("x-amzn-bedrock-input-token-count"),
+        output: count("x-amzn-bedrock-output-token-count"),
+        cache_read: count("x-amzn-bedrock-cache-read-input-token-count"),
+        cache_write: count("x-amzn-bedrock-cache-write-input-token-count"),
+        reasoning: None,
+    }
+}
+
 /// Whether a report may be in there; most events of a stream have none.
 fn reports(data: &[u8]) -> bool {
     [
@@ -242,6 +254,16 @@ mod tests {
              data: {\"usage\":{\"output_tokens\":20}}\n\ndata: [DONE]\n\n",
             [Some(7), Some(20), Some(3), None, None],
         );
+    }
+
+    #[test]
+    fn a_head_may_report_too() {
+        let mut headers = HeaderMap::new();
+        assert!(head_usage(&headers).is_unknown());
+        headers.insert("x-amzn-bedrock-input-token-count", "8".parse().unwrap());
+        headers.insert("x-amzn-bedrock-output-token-count", "-1".parse().unwrap());
+        let usage = head_usage(&headers);
+        assert_eq!((usage.input, usage.output), (Some(8), None));
     }
 
     #[test]

@@ -129,16 +129,9 @@ impl Wording {
 
     /// Whether a refusal concerns what was asked rather than who asks.
     pub(super) fn is_about_request(&self) -> bool {
-        let is_someone = [
-            "key",
-            "token",
-            "account",
-            "user",
-            "organization",
-            "credentials",
-        ]
-        .iter()
-        .any(|word| self.has(&[word]));
+        let is_someone = ["key", "account", "user", "organization", "credentials"]
+            .iter()
+            .any(|word| self.has(&[word]));
         self.states(phrases::REQUEST) && !is_someone
     }
 
