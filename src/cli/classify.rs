@@ -14,7 +14,7 @@ use crate::core::dialect::endpoint::Endpoint;
 use crate::core::dialect::flavour::Flavour;
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::headroom::Headroom;
-use crate::core::limit::verdict::Verdict;
+use crate::core::limit::verdict::{Class, Verdict};
 
 /// The longest line that is read.
 const MAX_LINE: u64 = 64 << 20;
@@ -114,7 +114,7 @@ fn verdict_line(text: &[u8]) -> Result<Value, String> {
             .ok_or_else(|| "body is not base64".to_owned())?,
         Some(other) => return Err(format!("unknown body_encoding {other:?}")),
     };
-    let verdict = answer::verdict(&Answer {
+    let mut verdict = answer::verdict(&Answer {
         flavour,
         endpoint: inference(flavour),
         status: case.status,
@@ -122,7 +122,13 @@ fn verdict_line(text: &[u8]) -> Result<Value, String> {
         body: &body,
         received_at,
     });
-    let usage = answer::usage(flavour, &body, case.stream);
+    // A recorded body is all that came.
+    if case.stream && verdict == Verdict::OK && answer::breaks_off(&answer::decode(&headers, &body))
+    {
+        verdict = Verdict::of(Class::UpstreamError);
+    }
+    let mut usage = answer::head_usage(&headers);
+    usage.update(answer::usage(flavour, &body, case.stream));
     let headroom = answer::headroom(flavour, &headers, received_at);
     Ok(line(&case.id, verdict, usage, &headroom))
 }
@@ -138,10 +144,11 @@ fn inference(flavour: Flavour) -> Endpoint {
 
 fn headers(lines: &[(String, String)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::with_capacity(lines.len());
-    for (name, value) in lines {
+    // Recorders of HTTP/2 list pseudo-headers too.
+    for (name, value) in lines.iter().filter(|(name, _)| !name.starts_with(':')) {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("no header name: {name:?}"))?;
-        let value = HeaderValue::from_str(value)
+        let value = HeaderValue::from_bytes(value.as_bytes())
             .map_err(|_| format!("no header value: {value:?} of {name}"))?;
         headers.append(name, value);
     }

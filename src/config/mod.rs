@@ -236,7 +236,7 @@ pub struct RouteConfig {
     /// Exact host without port, lower case; `None`: any.
     pub host: Option<Box<str>>,
     /// Matches whole segments and is stripped; `/` or `/a/b` without a trailing slash.
-    pub path_prefix: Box<str>,
+    pub path_prefix: Arc<str>,
     /// Models it takes.
     pub models: Vec<Glob>,
     /// Clients it takes, by id.

@@ -52,7 +52,7 @@ pub struct Call {
     pub stream: bool,
     /// C8 (e).
     pub resend_unknown: bool,
-    /// Whose stored objects its answers make.
+    /// Whose stored objects its answers make; 0 where they make none.
     pub owner_tag: u64,
     pool: usize,
     method: Method,
@@ -117,7 +117,11 @@ impl Call {
             endpoint: chosen.endpoint,
             stream: asking.facts.stream,
             resend_unknown: chosen.resend_unknown,
-            owner_tag: owner_tag(owner),
+            owner_tag: if chosen.endpoint == Endpoint::Responses {
+                owner_tag(owner)
+            } else {
+                0
+            },
             pool: chosen.pool,
             method: head.method,
             path: chosen.path,

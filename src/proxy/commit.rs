@@ -160,6 +160,7 @@ async fn read(answer: &mut Answer, hold: Hold) -> Result<(), BodyError> {
     let mut bytes = 0;
     while bytes < most {
         let Some(frame) = answer.rest.frame().await.transpose()? else {
+            answer.reader.end();
             return Ok(());
         };
         let Ok(data) = frame.into_data() else {
@@ -189,18 +190,13 @@ fn judge(
     asked: &Asked,
     received_at: crate::core::time::WallTime,
 ) -> Verdict {
-    if let Some(error) = answer.reader.progress().error
-        && hold != Hold::Error
-    {
-        return error;
+    if hold == Hold::Content {
+        return answer.reader.progress().error.unwrap_or(answer.verdict);
     }
     let status = answer.parts.status.as_u16();
     let body = joined(&answer.held);
     // A body that has no such member has no error in it: the common answer is not parsed for it.
     if hold != Hold::Error && memchr::memmem::find(&body, b"\"error\"").is_none() {
-        return answer.verdict;
-    }
-    if hold == Hold::Content {
         return answer.verdict;
     }
     answer::verdict(&Read {

@@ -2,8 +2,7 @@
 //! that is not named here passes unchanged, in its order among lines of one name.
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName,
-    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue,
 };
 
 use super::refusal::Reason;
@@ -39,19 +38,16 @@ pub fn upstream(
     endpoint: Endpoint,
     keep_withheld: bool,
 ) -> Result<Upstream, Reason> {
-    remove_hop_by_hop(&mut headers)?;
-    headers.remove(HOST);
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(EXPECT);
-    headers.remove(TRAILER);
+    remove_named_by_connection(&mut headers)?;
     let mut withheld = HeaderMap::new();
+    let stays = |name: &str| !is_hop_by_hop(name) && !is_made_anew(name) && !is_withheld(name);
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_withheld(name.as_str()))
+        .filter(|name| !stays(name.as_str()))
         .cloned()
         .collect();
     for name in names {
-        if keep_withheld && !is_credential(name.as_str()) {
+        if keep_withheld && is_withheld(name.as_str()) && !is_credential(name.as_str()) {
             for value in headers.get_all(&name) {
                 withheld.append(name.clone(), value.clone());
             }
@@ -67,10 +63,11 @@ pub fn upstream(
 /// Takes from a provider's headers what is not for the client.
 pub fn downstream(headers: &mut HeaderMap) {
     // What a provider's `connection` names is hop-by-hop whatever it is: there is nobody to refuse.
-    let _ = remove_hop_by_hop(headers);
+    let _ = remove_named_by_connection(headers);
+    let goes = |name: &str| is_hop_by_hop(name) || is_the_credentials(name);
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_the_credentials(name.as_str()))
+        .filter(|name| goes(name.as_str()))
         .cloned()
         .collect();
     for name in names {
@@ -89,36 +86,45 @@ fn starts_with_ignoring_case(value: &[u8], prefix: &[u8]) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
+fn remove_named_by_connection(headers: &mut HeaderMap) -> Result<(), Reason> {
+    if !headers.contains_key(CONNECTION) {
+        return Ok(());
+    }
     let mut fault = Ok(());
-    if headers.contains_key(CONNECTION) {
-        let mut named: Vec<HeaderName> = Vec::new();
-        for value in headers.get_all(CONNECTION) {
-            for token in value.as_bytes().split(|byte| *byte == b',') {
-                let token = token.trim_ascii();
-                if is_needed(token) {
-                    fault = Err(Reason::Invalid(
-                        "`connection` names a header that a proxy needs".into(),
-                    ));
-                } else if let Ok(name) = HeaderName::from_bytes(token) {
-                    named.push(name);
-                }
+    let mut named: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for token in value.as_bytes().split(|byte| *byte == b',') {
+            let token = token.trim_ascii();
+            if is_needed(token) {
+                fault = Err(Reason::Invalid(
+                    "`connection` names a header that a proxy needs".into(),
+                ));
+            } else if let Ok(name) = HeaderName::from_bytes(token) {
+                named.push(name);
             }
         }
-        for name in named {
-            headers.remove(&name);
-        }
-        headers.remove(CONNECTION);
     }
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(TE);
-    headers.remove(UPGRADE);
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    headers.remove("proxy-authorization");
-    headers.remove("proxy-authenticate");
-    headers.remove("proxy-authentication-info");
+    for name in named {
+        headers.remove(&name);
+    }
     fault
+}
+
+/// Between two neighbours only (RFC 9110, 7.6.1). `trailer` stays: it announces what passes.
+fn is_hop_by_hop(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'c') => name == "connection",
+        Some(b'k') => name == "keep-alive",
+        Some(b't') => matches!(name, "te" | "transfer-encoding"),
+        Some(b'u') => name == "upgrade",
+        Some(b'p') => name.starts_with("proxy-"),
+        _ => false,
+    }
+}
+
+/// What this hop says for itself: framing and host. Request trailers are dropped, so none is announced.
+fn is_made_anew(name: &str) -> bool {
+    matches!(name, "host" | "content-length" | "expect" | "trailer")
 }
 
 /// What no `connection` line may name: without these we would read another request than the one that was sent.

@@ -281,8 +281,11 @@ impl HttpBody for MeteredBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => this.break_off(error.into()),
-            None if this.unterminated() => this.break_off(Broken::Unterminated.into()),
             None => {
+                this.reader.end();
+                if this.unterminated() {
+                    return this.break_off(Broken::Unterminated.into());
+                }
                 this.settle(true);
                 this.breaking = Breaking::Done;
                 Poll::Ready(None)

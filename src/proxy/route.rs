@@ -49,7 +49,7 @@ impl Candidate<'_> {
             pool: self.route.pool,
             endpoint: self.endpoint,
             path: self.path.to_owned(),
-            prefix: Arc::from(&*self.route.path_prefix),
+            prefix: Arc::clone(&self.route.path_prefix),
             resend_unknown: self.route.resend_unknown,
         }
     }

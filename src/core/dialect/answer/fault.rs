@@ -2,21 +2,17 @@
 //! or JSON written into a message. Only structure is followed; what labels and sentences mean is not decided
 //! here. Depth, breadth and length of what is taken are bounded.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::body::tree;
+use super::details::{Stated, Violation};
 use super::labels::normal;
-use super::times;
-use super::wording::spelt_out;
-use crate::core::time::WallTime;
 
 /// How deep errors within errors are followed.
 const MAX_DEPTH: usize = 6;
 /// How many labels, waits, violations and elements of one list are taken.
-const MAX_ITEMS: usize = 16;
+pub(super) const MAX_ITEMS: usize = 16;
 /// How many headers are taken from inside a body.
 const MAX_HEADERS: usize = 64;
 /// How many bytes of messages are taken.
@@ -58,26 +54,6 @@ const MESSAGES: [&str; 10] = [
     "raw",
     "description",
 ];
-
-/// A wait that stands in a field of its own.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Stated {
-    /// For so long.
-    For(Duration),
-    /// Until then.
-    Until(WallTime),
-}
-
-/// One quota that Google says is spent.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Violation {
-    /// The quota's name, spelt out.
-    pub(super) name: String,
-    /// Whether it is counted for a model.
-    pub(super) per_model: bool,
-    /// Whether nothing at all is allowed.
-    pub(super) is_zero: bool,
-}
 
 /// What an error says.
 #[derive(Debug, Default)]
@@ -210,62 +186,9 @@ impl Fault {
 
     /// What a gateway adds of the provider behind it.
     fn collect_metadata(&mut self, metadata: &Map<String, Value>, depth: usize) {
-        self.is_moderation |= metadata.contains_key("flagged_input");
+        self.is_moderation |=
+            metadata.contains_key("flagged_input") || metadata.contains_key("patterns");
         self.collect_object(metadata, depth + 1);
-    }
-
-    /// One of Google's typed details.
-    fn collect_detail(&mut self, detail: &Map<String, Value>) {
-        if let Some(reason) = detail.get("reason").and_then(Value::as_str) {
-            self.label(reason);
-        }
-        self.collect_waits(detail);
-        let violations = detail.get("violations").and_then(Value::as_array);
-        for violation in violations.into_iter().flatten().take(MAX_ITEMS) {
-            self.violation(&Violation::of(violation));
-        }
-        if let Some(Value::Object(metadata)) = detail.get("metadata") {
-            self.names_model |= metadata.contains_key("model");
-            self.collect_waits(metadata);
-            if let Some(limit) = metadata.get("quota_limit").and_then(Value::as_str) {
-                self.violation(&Violation {
-                    name: spelt_out(limit),
-                    per_model: false,
-                    is_zero: metadata.get("quota_limit_value").is_some_and(is_zero),
-                });
-            }
-        }
-    }
-
-    fn collect_waits(&mut self, object: &Map<String, Value>) {
-        let number = |name: &str| object.get(name).and_then(as_number);
-        let units = [
-            ("resets_in_seconds", 1.0),
-            ("retry_after", 1.0),
-            ("retry_after_seconds", 1.0),
-            ("retryAfter", 1.0),
-            ("retry_after_ms", 1e-3),
-        ];
-        for (name, unit) in units {
-            if let Some(wait) = number(name).and_then(|number| times::span(number, unit)) {
-                self.wait(Stated::For(wait));
-            }
-        }
-        for name in ["retryDelay", "quotaResetDelay", "retry_delay"] {
-            let text = object.get(name).and_then(Value::as_str);
-            if let Some(wait) = text.and_then(times::duration) {
-                self.wait(Stated::For(wait));
-            }
-        }
-        for name in ["resets_at", "reset_at", "resetsAt", "resetAt", "reset_time"] {
-            let text = object.get(name).and_then(Value::as_str);
-            let instant = number(name)
-                .and_then(times::epoch)
-                .or_else(|| times::instant(text?));
-            if let Some(instant) = instant {
-                self.wait(Stated::Until(instant));
-            }
-        }
     }
 
     fn collect_headers(&mut self, headers: &Map<String, Value>) {
@@ -282,22 +205,10 @@ impl Fault {
         }
     }
 
-    fn label(&mut self, label: &str) {
+    pub(super) fn label(&mut self, label: &str) {
         let label = normal(label);
         if !label.is_empty() && self.labels.len() < MAX_ITEMS && !self.labels.contains(&label) {
             self.labels.push(label);
-        }
-    }
-
-    fn wait(&mut self, wait: Stated) {
-        if self.waits.len() < MAX_ITEMS {
-            self.waits.push(wait);
-        }
-    }
-
-    fn violation(&mut self, violation: &Violation) {
-        if self.violations.len() < MAX_ITEMS {
-            self.violations.push(violation.clone());
         }
     }
 
@@ -317,22 +228,6 @@ impl Fault {
     }
 }
 
-impl Violation {
-    fn of(value: &Value) -> Self {
-        let text = |name: &str| value.get(name).and_then(Value::as_str);
-        let dimensions = value.get("quotaDimensions");
-        let name = text("quotaId")
-            .or_else(|| text("quotaMetric"))
-            .or_else(|| text("subject"))
-            .unwrap_or_default();
-        Self {
-            name: spelt_out(name),
-            per_model: dimensions.is_some_and(|dimensions| dimensions.get("model").is_some()),
-            is_zero: value.get("quotaValue").is_some_and(is_zero),
-        }
-    }
-}
-
 /// Whether a member named `error` is one: neither null nor what serialisers write for none.
 fn is_something(value: &Value) -> bool {
     match value {
@@ -341,18 +236,6 @@ fn is_something(value: &Value) -> bool {
         Value::Object(object) => !object.is_empty(),
         Value::Array(items) => !items.is_empty(),
         _ => true,
-    }
-}
-
-fn is_zero(value: &Value) -> bool {
-    as_number(value).is_some_and(|number| number == 0.0)
-}
-
-fn as_number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => times::number(text),
-        _ => None,
     }
 }
 

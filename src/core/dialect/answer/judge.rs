@@ -2,33 +2,16 @@
 //! as far as the status lets it (corpus, Classes and rules). Scope and wait follow from the class. What was said
 //! is gathered by the other files of this folder; nothing is read here.
 
-use std::time::Duration;
-
 use http::HeaderMap;
 
 use super::fault::Fault;
 use super::labels::{self, Sign, normal};
-use super::readings::headroom;
-use super::times;
-use super::wait::{self, MAX_WAIT};
-use super::windows;
 use super::wording::Wording;
 use crate::core::dialect::endpoint::Endpoint;
 use crate::core::dialect::flavour::Flavour;
-use crate::core::limit::headroom::Headroom;
 use crate::core::limit::scope::Scope;
 use crate::core::limit::verdict::{Class, Verdict};
 use crate::core::time::WallTime;
-
-/// A daily quota whose answer states a wait under this is a rolling bucket.
-const ROLLING: Duration = Duration::from_secs(3_600);
-
-const LONG_WINDOWS: Scope = Scope::WEEK.with(Scope::MONTH).with(Scope::FIVE_HOUR);
-const COUNTED: Scope = Scope::REQUESTS
-    .with(Scope::TOKENS)
-    .with(Scope::INPUT_TOKENS)
-    .with(Scope::OUTPUT_TOKENS)
-    .with(Scope::CONCURRENCY);
 
 /// An error and what surrounds it.
 pub(super) struct Case<'a> {
@@ -114,7 +97,8 @@ impl Case<'_> {
             Some(429) => {
                 if self.is_money(wording) {
                     Class::QuotaExhausted
-                } else if wording.is_capacity() {
+                } else if wording.is_capacity() && wording.window().is_empty() {
+                    // "High demand ... limited to 8 requests per minute" is a rate.
                     Class::Overloaded
                 } else if self.is_plan_limit(wording) && !self.is_google_rate() {
                     Class::QuotaExhausted
@@ -161,7 +145,7 @@ impl Case<'_> {
     }
 
     /// Google writes "your current quota" for every quota, minutes included.
-    fn is_money(&self, wording: &Wording) -> bool {
+    pub(super) fn is_money(&self, wording: &Wording) -> bool {
         wording.is_money() || (wording.is_current_quota() && !self.is_google())
     }
 
@@ -169,7 +153,7 @@ impl Case<'_> {
         wording.is_plan_limit()
     }
 
-    fn is_google(&self) -> bool {
+    pub(super) fn is_google(&self) -> bool {
         self.flavour.is_google()
             || !self.fault.violations.is_empty()
             || self.has_label("resourceexhausted")
@@ -182,301 +166,5 @@ impl Case<'_> {
 
     fn has_label(&self, label: &str) -> bool {
         self.fault.labels.iter().any(|known| known == label)
-    }
-
-    /// One request larger than the whole allowance: no wait helps.
-    fn too_large(&self, wording: &Wording, signs: &[Sign]) -> Verdict {
-        let is_limit = signs.iter().any(|sign| sign.class == Class::RateLimited);
-        let scope = if is_limit {
-            wording.scope()
-        } else {
-            Scope::NONE
-        };
-        Verdict {
-            class: Class::ClientError,
-            scope: scope.only(COUNTED | Scope::PER_MODEL),
-            wait: None,
-        }
-    }
-
-    fn refused(&self, wording: &Wording, labelled: Scope) -> Verdict {
-        let is_one_model = self.status == Some(403) && wording.scope().contains(Scope::PER_MODEL);
-        let said = if is_one_model {
-            Scope::PER_MODEL
-        } else {
-            Scope::NONE
-        };
-        Verdict {
-            class: Class::CredentialInvalid,
-            scope: (labelled | said).only(Scope::PER_MODEL),
-            wait: None,
-        }
-    }
-
-    /// Nobody's fault here: only a wait that is spelt out counts, not the resets of limits that were not met.
-    fn failed(&self, class: Class, wording: &Wording, labelled: Scope) -> Verdict {
-        let scope = if class == Class::Overloaded {
-            (labelled | self.said(wording)).only(Scope::CONCURRENCY | Scope::PER_MODEL)
-        } else {
-            Scope::NONE
-        };
-        let wait = wait::retry_after(self.headers, self.now)
-            .or_else(|| wait::retry_after(&self.fault.headers, self.now))
-            .or_else(|| wait::by_body(self.fault, wording, self.now));
-        Verdict { class, scope, wait }.bounded()
-    }
-
-    /// A quota that the answer itself calls spent.
-    fn exhausted(&self, wording: &Wording, labelled: Scope) -> Verdict {
-        if let Some(spent) = self.spent_window() {
-            return spent;
-        }
-        let is_money = self.is_money(wording)
-            || self.status == Some(402)
-            || labelled.contains(Scope::SPEND)
-            || (wording.is_plan_limit() && self.flavour.is_anthropic());
-        let mut scope = labelled | self.said(wording);
-        if is_money {
-            scope = scope.without(COUNTED) | Scope::SPEND;
-        }
-        let mut verdict = Verdict {
-            class: Class::QuotaExhausted,
-            scope,
-            wait: self.wait(wording),
-        };
-        if self.is_day_of_google(scope) {
-            verdict.wait = Some(self.google_day(verdict.wait));
-        }
-        verdict.bounded()
-    }
-
-    /// A rate, unless a window of it is so long that waiting is no answer.
-    fn limited(&self, wording: &Wording, labelled: Scope) -> Verdict {
-        if let Some(spent) = self.spent_window() {
-            return spent;
-        }
-        if self.is_nothing_allowed(wording) {
-            return Verdict {
-                class: Class::QuotaExhausted,
-                scope: self.said(wording).only(Scope::PER_MODEL),
-                wait: None,
-            };
-        }
-        let readings = self.readings();
-        let scope = labelled
-            | self.said(wording)
-            | self.spent_scope(&readings)
-            | self.habit(wording, &readings)
-            | self.own_endpoint();
-        let mut verdict = Verdict {
-            class: Class::RateLimited,
-            scope,
-            wait: self.wait(wording).or_else(|| self.github_reset(&readings)),
-        };
-        if scope.contains(Scope::DAY) {
-            self.decide_day(&mut verdict, &readings);
-        }
-        if scope.intersects(LONG_WINDOWS) {
-            verdict.class = Class::QuotaExhausted;
-        }
-        verdict.bounded()
-    }
-
-    /// A daily bucket that frees up within the hour is rolling; some providers' days are not.
-    fn decide_day(&self, verdict: &mut Verdict, readings: &[Headroom]) {
-        let is_short = verdict.wait.is_some_and(|wait| wait < ROLLING);
-        if self.is_day_of_google(verdict.scope) {
-            verdict.class = Class::QuotaExhausted;
-            verdict.wait = Some(self.google_day(verdict.wait));
-        } else if matches!(
-            self.flavour,
-            Flavour::Bedrock | Flavour::OpenRouter | Flavour::Cerebras
-        ) {
-            verdict.class = Class::QuotaExhausted;
-            if is_short {
-                verdict.wait = wait::spent_reset(readings);
-            }
-        } else if !is_short {
-            verdict.class = Class::QuotaExhausted;
-        }
-    }
-
-    fn is_day_of_google(&self, scope: Scope) -> bool {
-        scope.contains(Scope::DAY) && self.is_google()
-    }
-
-    /// Days end at midnight Pacific, whatever short delay is stated beside.
-    fn google_day(&self, stated: Option<Duration>) -> Duration {
-        let midnight = self.now.until(times::pacific_midnight(self.now));
-        stated.filter(|wait| *wait >= ROLLING).unwrap_or(midnight)
-    }
-
-    /// Whether this key has no allowance at all: the delay beside it is meaningless.
-    fn is_nothing_allowed(&self, wording: &Wording) -> bool {
-        let zero = wording.text().match_indices("limit: 0").any(|(at, found)| {
-            let rest = wording.text().get(at + found.len()..).unwrap_or_default();
-            !rest.starts_with(|c: char| c == '.' || c.is_ascii_digit())
-        });
-        self.is_google() && (zero || self.fault.violations.iter().any(|quota| quota.is_zero))
-    }
-
-    /// A subscription's window that headers call spent outranks what else is said; the later instant counts.
-    fn spent_window(&self) -> Option<Verdict> {
-        let spent = windows::spent(self.headers, self.now)
-            .or_else(|| windows::spent(&self.fault.headers, self.now))?;
-        let stated = wait::retry_after(self.headers, self.now)
-            .or_else(|| wait::retry_after(&self.fault.headers, self.now));
-        let body = || wait::by_body(self.fault, &Wording::of(&self.fault.message), self.now);
-        Some(
-            Verdict {
-                class: Class::QuotaExhausted,
-                scope: spent.scope,
-                wait: stated.max(spent.wait).or_else(body),
-            }
-            .bounded(),
-        )
-    }
-
-    fn wait(&self, wording: &Wording) -> Option<Duration> {
-        wait::by_headers(self.flavour, self.headers, self.fault, self.now)
-            .or_else(|| wait::by_body(self.fault, wording, self.now))
-    }
-
-    fn readings(&self) -> Vec<Headroom> {
-        let mut readings = headroom(self.flavour, self.headers, self.now);
-        readings.extend(headroom(self.flavour, &self.fault.headers, self.now));
-        readings
-    }
-
-    /// What sentence and quota names say of the limit.
-    fn said(&self, wording: &Wording) -> Scope {
-        let mut scope = wording.scope();
-        for quota in &self.fault.violations {
-            scope = scope | Wording::of(&quota.name).scope();
-            if quota.per_model {
-                scope = scope | Scope::PER_MODEL;
-            }
-        }
-        if self.fault.names_model {
-            scope = scope | Scope::PER_MODEL;
-        }
-        scope
-    }
-
-    /// What the dimensions of which nothing is left are. A header without a dimension's name tells only where the
-    /// provider documents what it counts.
-    fn spent_scope(&self, readings: &[Headroom]) -> Scope {
-        let is_documented = matches!(
-            self.flavour,
-            Flavour::Together | Flavour::GitHub | Flavour::OpenRouter
-        );
-        let is_named = |reading: &Headroom| {
-            reading.dimension != "requests"
-                || is_documented
-                || self.headers.contains_key("x-ratelimit-remaining-requests")
-                || self
-                    .headers
-                    .contains_key("anthropic-ratelimit-requests-remaining")
-        };
-        let mut scope = Scope::NONE;
-        for reading in wait::spent(readings).filter(|reading| is_named(reading)) {
-            let words = reading.dimension.split('_');
-            for (word, meaning) in DIMENSION_WORDS {
-                if words.clone().any(|known| known == word) {
-                    scope = scope | meaning;
-                }
-            }
-            if self.flavour == Flavour::Groq && reading.dimension == "requests" {
-                scope = scope | Scope::DAY;
-            }
-        }
-        if scope.intersects(Scope::INPUT_TOKENS | Scope::OUTPUT_TOKENS) {
-            scope = scope.without(Scope::TOKENS);
-        }
-        scope
-    }
-
-    /// What a provider's table says that its answers do not.
-    fn habit(&self, wording: &Wording, readings: &[Headroom]) -> Scope {
-        match self.flavour {
-            Flavour::GitHub => self.github(wording, readings),
-            Flavour::Azure => {
-                let policy = self.headers.get("policy-id");
-                let policy = policy.and_then(|value| value.to_str().ok());
-                match policy.map(str::to_ascii_lowercase) {
-                    Some(policy) if policy.contains("token") => {
-                        Scope::TOKENS | Scope::PER_MODEL | Scope::MINUTE
-                    }
-                    Some(policy) if policy.contains("ratelimit") => {
-                        Scope::REQUESTS | Scope::PER_MODEL | Scope::MINUTE
-                    }
-                    _ => Scope::NONE,
-                }
-            }
-            _ => Scope::NONE,
-        }
-    }
-
-    /// Primary limits are per hour (searches: minute) and credential or address; secondary ones are of any kind.
-    fn github(&self, wording: &Wording, readings: &[Headroom]) -> Scope {
-        let text = wording.text();
-        let is_secondary = text.contains("secondary rate") || text.contains("abuse detection");
-        let is_primary =
-            text.contains("api rate limit exceeded") || wait::spent(readings).next().is_some();
-        if is_secondary || !is_primary {
-            return Scope::REQUESTS;
-        }
-        let resource = self.headers.get("x-ratelimit-resource");
-        let window = match resource.map(http::HeaderValue::as_bytes) {
-            Some(b"search" | b"code_search") => Scope::MINUTE,
-            _ => Scope::HOUR,
-        };
-        let is_address = text.split("exceeded for ").nth(1).is_some_and(|rest| {
-            let word = rest.split_whitespace().next().unwrap_or_default();
-            word.matches(['.', ':']).count() >= 3
-        });
-        let owner = if is_address {
-            Scope::PER_IP
-        } else {
-            Scope::PER_CREDENTIAL
-        };
-        Scope::REQUESTS | window | owner
-    }
-
-    /// GitHub's secondary limits end with the window, though something remains of it.
-    fn github_reset(&self, readings: &[Headroom]) -> Option<Duration> {
-        (self.flavour == Flavour::GitHub)
-            .then(|| readings.iter().filter_map(|reading| reading.reset).max())?
-    }
-
-    /// A limit met by counting tokens or listing models says nothing of inference.
-    fn own_endpoint(&self) -> Scope {
-        match self.endpoint {
-            Endpoint::CountTokens | Endpoint::Models | Endpoint::StoredResponse => Scope::PER_MODEL,
-            _ => Scope::NONE,
-        }
-    }
-}
-
-const DIMENSION_WORDS: [(&str, Scope); 9] = [
-    ("requests", Scope::REQUESTS),
-    ("tokens", Scope::TOKENS),
-    ("input", Scope::INPUT_TOKENS),
-    ("output", Scope::OUTPUT_TOKENS),
-    ("minute", Scope::MINUTE),
-    ("hour", Scope::HOUR),
-    ("day", Scope::DAY),
-    ("week", Scope::WEEK),
-    ("month", Scope::MONTH),
-];
-
-trait Bounded {
-    fn bounded(self) -> Self;
-}
-
-impl Bounded for Verdict {
-    fn bounded(mut self) -> Self {
-        self.wait = self.wait.map(|wait| wait.min(MAX_WAIT));
-        self
     }
 }

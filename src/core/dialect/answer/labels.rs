@@ -119,11 +119,6 @@ const LABELS: &[(Sign, &[&str])] = &[
             "concurrencylimitexceeded",
         ],
     ),
-    // Held back for requests under way, so it clears when they end.
-    (
-        firm(Class::RateLimited, Scope::SPEND),
-        &["openrouterinflightbudget"],
-    ),
     (
         KEY,
         &[
@@ -156,6 +151,7 @@ const LABELS: &[(Sign, &[&str])] = &[
             "deactivatedworkspace",
             "invalidauthenticationerror",
             "organizationdisabled",
+            "organizationrestricted",
         ],
     ),
     (
@@ -205,6 +201,9 @@ const LABELS: &[(Sign, &[&str])] = &[
             "ratelimitexceeded",
             "ratelimitexceedederror",
             "ratelimited",
+            "requestquotaexceeded",
+            "requestratelimitexceeded",
+            "429",
             "ratelimit",
             "ratelimitreachederror",
             "toomanyrequests",
@@ -303,18 +302,22 @@ const ZHIPU: &[(Sign, &[&str])] = &[
     ),
     (firm(Class::RateLimited, Scope::CONCURRENCY), &["1302"]),
     (firm(Class::RateLimited, Scope::REQUESTS), &["1303"]),
-    (QUOTA, &["1308"]),
+    (
+        QUOTA,
+        &[
+            "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321",
+        ],
+    ),
     (
         firm(Class::QuotaExhausted, Scope::REQUESTS.with(Scope::DAY)),
         &["1304"],
     ),
-    (firm(Class::QuotaExhausted, Scope::WEEK), &["1310"]),
     (BUSY, &["1305"]),
     (MODEL_BUSY, &["1312"]),
     (FAILED, &["1120", "1230", "1234"]),
 ];
 
-/// What OpenRouter says of where a limit lies.
+/// What OpenRouter says of where a limit lies (`limit_source`), and its own error types.
 const OPENROUTER: &[(Sign, &[&str])] = &[
     (
         firm(Class::QuotaExhausted, Scope::REQUESTS.with(Scope::DAY)),
@@ -324,6 +327,31 @@ const OPENROUTER: &[(Sign, &[&str])] = &[
         firm(Class::RateLimited, Scope::REQUESTS.with(Scope::MINUTE)),
         &["openrouterfreetierminute"],
     ),
+    // Held back for requests under way, so it clears when they end.
+    (
+        firm(Class::RateLimited, Scope::SPEND),
+        &["openrouterinflightbudget", "inflightbudgetexhausted"],
+    ),
+    (
+        firm(
+            Class::QuotaExhausted,
+            Scope::SPEND.with(Scope::PER_CREDENTIAL),
+        ),
+        &["openrouterkeylimit"],
+    ),
+    (
+        MONEY,
+        &[
+            "openroutercredits",
+            "openrouterguardrailbudget",
+            "openrouterworkspacebudget",
+        ],
+    ),
+    (BUSY, &["provideroverloaded"]),
+    (FAILED, &["providerunavailable"]),
+    (REQUEST, &["maxtokensexceeded"]),
+    (MAYBE_KEY, &["authentication"]),
+    (MAYBE_FAILED, &["server", "timeout"]),
 ];
 
 /// What a label means to this provider; `None`: nothing that is known. The label as [`normal`] writes it.
@@ -338,6 +366,22 @@ pub(super) fn sign(flavour: Flavour, label: &str) -> Option<Sign> {
         .chain(LABELS)
         .find(|(_, labels)| labels.contains(&label))
         .map(|(sign, _)| *sign)
+        .or_else(|| by_form(label))
+}
+
+/// Labels that are in no table but say by their form that the request is at fault.
+fn by_form(label: &str) -> Option<Sign> {
+    let starts = ["invalid", "unsupported", "missing"];
+    let ends = [
+        "notfound",
+        "toolarge",
+        "toolong",
+        "toosmall",
+        "policyviolation",
+    ];
+    let is_request = starts.iter().any(|start| label.starts_with(start))
+        || ends.iter().any(|end| label.ends_with(end));
+    is_request.then_some(MAYBE_REQUEST)
 }
 
 /// A label without case and separators; of `a#B:http://...` the `B`. Empty where it is no label but a sentence

@@ -8,11 +8,16 @@
 
 mod base64;
 mod body;
+mod details;
 mod edge;
+mod ending;
 mod fault;
 mod frames;
+mod habits;
 mod judge;
 mod labels;
+mod limits;
+mod phrases;
 mod readings;
 mod stated;
 mod times;
@@ -27,10 +32,11 @@ use memchr::memmem;
 pub use self::base64::decode as decode_base64;
 pub use self::body::decode;
 pub use self::edge::is_intermediary_page;
+pub use self::ending::breaks_off;
 pub use self::readings::headroom;
 pub use self::times::instant;
 pub(super) use self::usage::report_of;
-pub use self::usage::usage;
+pub use self::usage::{head_usage, usage};
 
 use self::fault::Fault;
 use self::judge::Case;
@@ -39,8 +45,8 @@ use super::flavour::Flavour;
 use crate::core::limit::verdict::{Class, Verdict};
 use crate::core::time::WallTime;
 
-/// An answer as it came.
-#[derive(Clone, Copy, Debug)]
+/// An answer as it came. Not `Debug`: head and body are the client's.
+#[derive(Clone, Copy)]
 pub struct Answer<'a> {
     /// Whose habits to expect.
     pub flavour: Flavour,
@@ -63,7 +69,15 @@ pub fn verdict(answer: &Answer<'_>) -> Verdict {
         0 => Verdict::of(Class::UpstreamError),
         200..=299 => served(answer),
         1..=399 => Verdict::OK,
-        _ => refused(answer),
+        _ => bounded(refused(answer)),
+    }
+}
+
+/// No wait beyond 35 days is believed (D4).
+fn bounded(verdict: Verdict) -> Verdict {
+    Verdict {
+        wait: verdict.wait.map(|stated| stated.min(wait::MAX_WAIT)),
+        ..verdict
     }
 }
 
@@ -109,7 +123,7 @@ pub fn stream_error(
         fault: &fault,
         now: received_at,
     };
-    Some(case.verdict())
+    Some(bounded(case.verdict()))
 }
 
 /// The error in one event, element or line.

@@ -102,6 +102,9 @@ fn plain(name: &str) -> Option<(Cow<'static, str>, Value)> {
         .strip_prefix("x-ratelimit-")
         .or_else(|| name.strip_prefix("x-rate-limit-"))
         .or_else(|| name.strip_prefix("ratelimit-"))?;
+    if rest == "reset-after" {
+        return Some((Cow::Borrowed(UNNAMED), Value::Reset));
+    }
     let Some((kind, dimension)) = rest.split_once('-') else {
         return Some((Cow::Borrowed(UNNAMED), kind_of(rest)?));
     };
@@ -279,10 +282,11 @@ fn member_name(member: &str) -> Option<&str> {
         Some(quoted) => quoted.split_once('"')?,
         None => member.split_at_checked(member.find(';')?)?,
     };
-    let named = parameters
-        .split(';')
-        .skip(1)
-        .all(|parameter| parameter.contains('='));
+    let named = parameters.split(';').skip(1).all(|parameter| {
+        parameter
+            .trim()
+            .starts_with(|c: char| c.is_ascii_lowercase() || c == '*')
+    });
     (parameters.starts_with(';') && named && !name.is_empty()).then_some(name)
 }
 
@@ -390,7 +394,7 @@ mod tests {
                 "\"fixed window\";\"api\";q=1000;w=300, \"day\";q=5000;w=86400",
             ),
             ("ratelimit", "\"api\";r=999;t=180, \"day\";r=100;t=36000"),
-            ("ratelimit", "\"a,b\";r=1, \"broken\";r"),
+            ("ratelimit", "\"a,b\"; r=1;pk=:AA==:;x, \"broken\";r"),
         ];
         assert_eq!(
             read(Flavour::Generic, &lines),

@@ -6,25 +6,33 @@ use std::time::Duration;
 use super::times;
 use crate::core::time::WallTime;
 
-/// What stands before a wait, in lower case. An entry may begin within another's match: the later start is
-/// found all the same, and the longest wait counts.
-const BEFORE: [&str; 16] = [
+/// What stands before a distance or a date, in lower case. An entry may begin within another's match: the later
+/// start is found all the same, and the longest wait counts.
+const FOR: [&str; 11] = [
     "again in",
     "again after",
-    "again at",
     "retry in",
     "retry after",
     "retry-after",
     "reset after",
     "reset in",
     "resets in",
-    "resets after",
+    "available in",
+    "replenished in",
+    "wait",
+];
+
+/// What stands before a date alone: a time of day behind it is no distance.
+const AT: [&str; 9] = [
+    "again at",
+    "available at",
     "reset at",
     "resets at",
-    "available in",
-    "wait",
-    "until",
+    "reset on",
+    "resets on",
     "access on",
+    "until",
+    "将在",
 ];
 
 /// Words that may stand between.
@@ -42,29 +50,33 @@ const BETWEEN: [&str; 8] = [
 /// How many places of one text are looked at.
 const MAX_PLACES: usize = 32;
 
-/// The longest wait that the text, in lower case, states; instants in the past are zero.
-pub(super) fn wait(text: &str, now: WallTime) -> Option<Duration> {
-    let mut longest = None;
-    for before in BEFORE {
-        for (at, _) in text.match_indices(before).take(MAX_PLACES) {
-            let rest = text.get(at + before.len()..).unwrap_or_default();
-            longest = longest.max(after(rest, now));
-        }
-    }
-    longest
+/// The longest wait that the text, in lower case, states; instants in the past are zero. Dates without
+/// a zone are so many seconds ahead of UTC.
+pub(super) fn wait(text: &str, now: WallTime, zone: i64) -> Option<Duration> {
+    let places = |before: &'static str| {
+        text.match_indices(before)
+            .take(MAX_PLACES)
+            .filter_map(move |(at, _)| text.get(at + before.len()..))
+            .map(bare)
+    };
+    let date = |rest| Some(now.until(times::leading_date(rest, zone)?.0));
+    let distance = |rest| {
+        let duration = times::leading_duration(rest).map(|(duration, _)| duration);
+        duration.or_else(|| times::leading_clock(rest))
+    };
+    let until = AT.into_iter().flat_map(places).filter_map(date);
+    let after = FOR
+        .into_iter()
+        .flat_map(places)
+        .filter_map(|rest| distance(rest).or_else(|| date(rest)));
+    until.chain(after).max()
 }
 
-fn after(rest: &str, now: WallTime) -> Option<Duration> {
-    let mut rest = rest.trim_start();
-    for between in BETWEEN {
-        rest = rest.strip_prefix(between).unwrap_or(rest).trim_start();
-    }
-    if let Some((wait, _)) = times::leading_duration(rest) {
-        return Some(wait);
-    }
-    // The text was put in lower case; dates are written with a capital T.
-    let (instant, _) = times::leading_date(rest)?;
-    Some(now.until(instant))
+/// What follows, without the words that may stand between.
+fn bare(rest: &str) -> &str {
+    BETWEEN.iter().fold(rest.trim_start(), |rest, between| {
+        rest.strip_prefix(between).unwrap_or(rest).trim_start()
+    })
 }
 
 #[cfg(test)]
@@ -89,12 +101,15 @@ mod tests {
             ("wait 20 seconds, then slow down!", Some(20.0)),
             ("please wait before trying again.", None),
             ("please wait a few minutes before you try again.", None),
+            ("quota will be replenished in 2.12:23:04.", Some(217_384.0)),
+            ("replenished in 23:59:59", Some(86_399.0)),
+            ("it resets at 10:30:00", None),
             ("try again later", None),
             ("expected available in 1 second.", Some(1.0)),
             ("retry in 2 models", None),
         ];
         for (text, expected) in table {
-            let wait = wait(text, now).map(|wait| wait.as_secs_f64());
+            let wait = wait(text, now, 0).map(|wait| wait.as_secs_f64());
             assert_eq!(wait, expected, "{text}");
         }
     }

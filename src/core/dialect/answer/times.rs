@@ -32,6 +32,23 @@ pub(super) fn span(number: f64, unit: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(number * unit).ok()
 }
 
+/// `01:30:00`, `2.12:23:04`: hours, minutes, seconds, and days before them.
+pub(super) fn leading_clock(text: &str) -> Option<Duration> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && !matches!(c, ':' | '.'))
+        .unwrap_or(text.len());
+    let text = text.get(..end)?.trim_end_matches(['.', ':']);
+    let (days, clock) = match text.split_once('.') {
+        Some((days, clock)) => (number(days)?, clock),
+        None => (0.0, text),
+    };
+    let mut parts = clock.split(':');
+    let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next()?);
+    let seconds = number(hours)? * 3_600.0 + number(minutes)? * 60.0 + number(seconds)?;
+    let is_whole = parts.next().is_none();
+    is_whole.then(|| span(days * 86_400.0 + seconds, 1.0))?
+}
+
 /// Number and unit, as often as they follow each other: `6m0s`, `1.2s`, `20ms`, `156h14m36s`, `45 seconds`,
 /// `1 hour and 5 minutes`. Gives what is left of the text too.
 pub(super) fn leading_duration(text: &str) -> Option<(Duration, &str)> {
@@ -60,7 +77,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 /// An instant in any absolute form but an epoch.
 pub fn instant(text: &str) -> Option<WallTime> {
     let text = text.trim();
-    if let Some((instant, rest)) = leading_date(text) {
+    if let Some((instant, rest)) = leading_date(text, 0) {
         return rest.is_empty().then_some(instant);
     }
     let date = httpdate::parse_http_date(text).ok()?;
@@ -100,8 +117,8 @@ pub(super) fn reset_number(number: f64, now: WallTime) -> Option<Duration> {
 }
 
 /// `2026-10-01T00:00:00.5Z`, `2026-10-01 at 00:00 UTC`, `2026-10-01 00:00:00+02:00`, `2026-10-01`; without a
-/// zone it is UTC. Gives what is left of the text too.
-pub(super) fn leading_date(text: &str) -> Option<(WallTime, &str)> {
+/// zone it is that of `zone`, in seconds ahead of UTC. Gives what is left of the text too.
+pub(super) fn leading_date(text: &str, zone: i64) -> Option<(WallTime, &str)> {
     let (year, rest) = digits(text, 4)?;
     let (month, rest) = digits(rest.strip_prefix('-')?, 2)?;
     let (day, rest) = digits(rest.strip_prefix('-')?, 2)?;
@@ -112,7 +129,7 @@ pub(super) fn leading_date(text: &str) -> Option<(WallTime, &str)> {
     let Some((of_day, rest)) = leading_time(rest) else {
         return Some((WallTime::from_micros(midnight * 1_000_000), rest));
     };
-    let (offset, rest) = leading_zone(rest);
+    let (offset, rest) = leading_zone(rest).unwrap_or((zone, rest));
     let micros = (midnight - offset) * 1_000_000 + of_day;
     Some((WallTime::from_micros(micros), rest))
 }
@@ -242,11 +259,11 @@ fn leading_time(text: &str) -> Option<(i64, &str)> {
     Some(((hour * 3_600 + minute * 60) * 1_000_000 + micros, rest))
 }
 
-/// An offset from UTC in seconds; none stated is UTC.
-fn leading_zone(text: &str) -> (i64, &str) {
+/// An offset from UTC in seconds.
+fn leading_zone(text: &str) -> Option<(i64, &str)> {
     for zone in ["Z", "z", " UTC", " utc", " GMT", " gmt", " Z"] {
         if let Some(rest) = text.strip_prefix(zone) {
-            return (0, rest);
+            return Some((0, rest));
         }
     }
     let read = |sign: char, factor: i64| {
@@ -254,7 +271,7 @@ fn leading_zone(text: &str) -> (i64, &str) {
         let (minutes, rest) = digits(rest.strip_prefix(':').unwrap_or(rest), 2)?;
         Some((factor * (hours * 3_600 + minutes * 60), rest))
     };
-    read('+', 1).or_else(|| read('-', -1)).unwrap_or((0, text))
+    read('+', 1).or_else(|| read('-', -1))
 }
 
 #[cfg(test)]

@@ -2,10 +2,13 @@
 //! with different meanings, so that one reader serves all. Streams while they pass are read by `read`.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use http::HeaderMap;
 use memchr::memmem;
-use serde_json::Value;
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 use super::base64;
@@ -43,6 +46,18 @@ pub fn usage(_flavour: Flavour, body: &[u8], stream: bool) -> Usage {
     usage
 }
 
+/// What a head reports: Bedrock states the counts of a whole answer there too.
+pub fn head_usage(headers: &HeaderMap) -> Usage {
+    let count = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    Usage {
+        input: count("x-amzn-bedrock-input-token-count"),
+        output: count("x-amzn-bedrock-output-token-count"),
+        cache_read: count("x-amzn-bedrock-cache-read-input-token-count"),
+        cache_write: count("x-amzn-bedrock-cache-write-input-token-count"),
+        reasoning: None,
+    }
+}
+
 /// Whether a report may be in there; most events of a stream have none.
 fn reports(data: &[u8]) -> bool {
     [
@@ -77,9 +92,8 @@ fn within(data: &[u8], depth: usize) -> Usage {
         }
     }
     for name in REPORTS {
-        let report = member(name).and_then(|text| serde_json::from_str(text).ok());
-        if let Some(report) = report {
-            usage.update(report_of(&report));
+        if let Some(report) = member(name) {
+            usage.update(report_of(report.as_bytes()));
         }
     }
     // Ollama's own API reports at the top.
@@ -92,17 +106,26 @@ fn within(data: &[u8], depth: usize) -> Usage {
     usage
 }
 
-/// Reads what lies under `usage` or its like.
-pub(in crate::core::dialect) fn report_of(report: &Value) -> Usage {
-    // Cohere: what was processed, not what is billed.
-    let counts = report.get("tokens").filter(|tokens| tokens.is_object());
-    let counts = counts.unwrap_or(report);
-    let first = |names: &[&str]| names.iter().find_map(|name| count(counts, name));
-    let details = |names: &[&str], detail: &str| {
-        names
-            .iter()
-            .find_map(|name| count(counts.get(*name)?, detail))
+/// Reads what lies under `usage` or its like; nothing where it is no JSON object.
+pub(in crate::core::dialect) fn report_of(json: &[u8]) -> Usage {
+    let Ok(counts) = serde_json::from_slice::<Counts<'_>>(json) else {
+        return Usage::default();
     };
+    let leaves = counts.leaves.get(..counts.len).unwrap_or_default();
+    // Cohere: what was processed, not what is billed.
+    let holder = if leaves.iter().any(|leaf| leaf.holder == "tokens") {
+        "tokens"
+    } else {
+        ""
+    };
+    let within = |holder: &str, name: &str| {
+        let mut found = leaves
+            .iter()
+            .filter(|leaf| leaf.holder == holder && leaf.name == name);
+        found.next_back().map(|leaf| leaf.count)
+    };
+    let first = |names: &[&str]| names.iter().find_map(|name| within(holder, name));
+    let details = |names: &[&str], detail: &str| names.iter().find_map(|name| within(name, detail));
     let prompt = ["prompt_tokens_details", "input_tokens_details"];
     let completion = ["completion_tokens_details", "output_tokens_details"];
 
@@ -153,7 +176,7 @@ pub(in crate::core::dialect) fn report_of(report: &Value) -> Usage {
             "prompt_cache_hit_tokens",
         ])
         .or_else(|| details(&prompt, "cached_tokens"))
-        .or_else(|| count(report, "cached_tokens")),
+        .or_else(|| within("", "cached_tokens")),
         cache_write: first(&[
             "cache_creation_input_tokens",
             "cacheWriteInputTokens",
@@ -182,12 +205,153 @@ fn with_reasoning(
     }
 }
 
-fn count(object: &Value, name: &str) -> Option<u64> {
-    let value = object.get(name)?;
-    value.as_u64().or_else(|| {
-        let number = value.as_f64()?;
-        (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64)
-    })
+/// The counts of a report and of the objects in it, without a tree: every answer has one.
+#[derive(Default)]
+struct Counts<'a> {
+    leaves: [Leaf<'a>; MAX_LEAVES],
+    len: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Leaf<'a> {
+    /// The member that holds it; empty: the report itself.
+    holder: &'a str,
+    name: &'a str,
+    count: u64,
+}
+
+/// More than any provider reports; what is beyond is not read.
+const MAX_LEAVES: usize = 32;
+
+impl<'de> Deserialize<'de> for Counts<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut counts = Self::default();
+        let holder = Holder {
+            counts: &mut counts,
+            name: None,
+        };
+        deserializer.deserialize_any(holder)?;
+        Ok(counts)
+    }
+}
+
+/// Reads one value: `name` is its key, `None` for the report itself.
+struct Holder<'c, 'a> {
+    counts: &'c mut Counts<'a>,
+    name: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Holder<'_, 'a> {
+    fn leaf(self, count: u64) {
+        if let Some((holder, name)) = self.name
+            && let Some(slot) = self.counts.leaves.get_mut(self.counts.len)
+        {
+            *slot = Leaf {
+                holder,
+                name,
+                count,
+            };
+            self.counts.len += 1;
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Holder<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Holder<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a report of counts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let holder = match self.name {
+            None => Some(""),
+            Some(("", name)) => Some(name),
+            // Deeper than any provider reports.
+            Some(_) => None,
+        };
+        while let Some(Key(key)) = members.next_key()? {
+            match (holder, key) {
+                (Some(holder), Some(key)) => {
+                    let name = Some((holder, key));
+                    members.next_value_seed(Holder {
+                        counts: &mut *self.counts,
+                        name,
+                    })?;
+                }
+                _ => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, count: u64) -> Result<(), E> {
+        self.leaf(count);
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        if number.fract() == 0.0 && (0.0..1e15).contains(&number) {
+            self.leaf(number as u64);
+        }
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+/// A key as it stands; `None`: written with escapes, as no count's is.
+struct Key<'a>(Option<&'a str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Some(key)))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Key<'de>, E> {
+                Ok(Key(None))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +407,16 @@ mod tests {
              data: {\"usage\":{\"output_tokens\":20}}\n\ndata: [DONE]\n\n",
             [Some(7), Some(20), Some(3), None, None],
         );
+    }
+
+    #[test]
+    fn a_head_may_report_too() {
+        let mut headers = HeaderMap::new();
+        assert!(head_usage(&headers).is_unknown());
+        headers.insert("x-amzn-bedrock-input-token-count", "8".parse().unwrap());
+        headers.insert("x-amzn-bedrock-output-token-count", "-1".parse().unwrap());
+        let usage = head_usage(&headers);
+        assert_eq!((usage.input, usage.output), (Some(8), None));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::fault::{Fault, Stated};
+use super::details::Stated;
+use super::fault::Fault;
 use super::readings::headroom;
 use super::wording::Wording;
 use super::{stated, times};
@@ -66,7 +67,18 @@ pub(super) fn by_headers(
 }
 
 /// What the body says, the longest of it: fields and sentences round the same wait differently.
-pub(super) fn by_body(fault: &Fault, wording: &Wording, now: WallTime) -> Option<Duration> {
+pub(super) fn by_body(
+    flavour: Flavour,
+    fault: &Fault,
+    wording: &Wording,
+    now: WallTime,
+) -> Option<Duration> {
+    // Zhipu writes the time of Beijing.
+    let zone = if flavour == Flavour::Zhipu {
+        8 * 3_600
+    } else {
+        0
+    };
     let fields = fault
         .waits
         .iter()
@@ -75,7 +87,7 @@ pub(super) fn by_body(fault: &Fault, wording: &Wording, now: WallTime) -> Option
             Stated::Until(instant) => now.until(*instant),
         })
         .max();
-    fields.max(stated::wait(wording.text(), now))
+    fields.max(stated::wait(wording.text(), now, zone))
 }
 
 #[cfg(test)]

@@ -2,210 +2,12 @@
 //! money, of the key, of capacity or of the request. Only ever shown the error's own message, never an answer.
 //! Advice ("Please reduce the prompt length ...") is left out, for it names things that are not the limit.
 
+use super::phrases;
 use crate::core::limit::scope::Scope;
 use crate::core::limit::verdict::Class;
 
 /// The most of a message that is read.
 const MAX_MESSAGE: usize = 4_096;
-
-/// First words of sentences that advise rather than state.
-const ADVICE: [&str; 25] = [
-    "please",
-    "for",
-    "visit",
-    "you can",
-    "you may",
-    "to",
-    "need",
-    "try",
-    "see",
-    "learn",
-    "contact",
-    "consider",
-    "upgrade",
-    "reduce",
-    "subscribe",
-    "add",
-    "if",
-    "read",
-    "check",
-    "manage",
-    "we advise",
-    "retry",
-    "the input or output tokens must",
-    "go to",
-    "increase",
-];
-
-const MONEY: [&str; 41] = [
-    "credit balance",
-    "insufficient balance",
-    "insufficient account balance",
-    "insufficient credit",
-    "insufficient fund",
-    "insufficient quota",
-    "not enough credit",
-    "not enough balance",
-    "not enough funds",
-    "out of credit",
-    "out of funds",
-    "all available credits",
-    "all of your credits",
-    "more credits",
-    "included credits",
-    "credits are depleted",
-    "credits depleted",
-    "credits have been",
-    "credits exhausted",
-    "credit limit",
-    "no credits",
-    "negative balance",
-    "balance is too low",
-    "balance is not enough",
-    "balance is insufficient",
-    "quota is not enough",
-    "spending limit",
-    "spend limit",
-    "spending cap",
-    "spend cap",
-    "budget has been exceeded",
-    "exceeded budget",
-    "over budget",
-    "billing limit",
-    "billing hard limit",
-    "payment required",
-    "payment method",
-    "extra usage",
-    "key limit exceeded",
-    "余额",
-    "欠费",
-];
-
-const CAPACITY: [&str; 17] = [
-    "overloaded",
-    "at capacity",
-    "no capacity",
-    "over capacity",
-    "out of capacity",
-    "capacity exceeded",
-    "insufficient capacity",
-    "not enough capacity",
-    "capacity constraints",
-    "high traffic",
-    "too busy",
-    "is busy",
-    "high demand",
-    "high load",
-    "heavy load",
-    "currently busy",
-    "过载",
-];
-
-const KEY: [&str; 6] = [
-    "api key",
-    "api-key",
-    "apikey",
-    "access key",
-    "auth token",
-    "oauth token",
-];
-const REFUSED: [&str; 9] = [
-    "incorrect",
-    "invalid",
-    "not valid",
-    "expired",
-    "revoked",
-    "disabled",
-    "deactivated",
-    "missing",
-    "suspended",
-];
-
-const OWNER: [&str; 4] = ["account", "organization", "organisation", "workspace"];
-const BARRED: [&str; 6] = [
-    "disabled",
-    "suspended",
-    "deactivated",
-    "banned",
-    "blocked",
-    "terminated",
-];
-
-const REGION: [&str; 8] = [
-    "region, or territory",
-    "country, region",
-    "in your country",
-    "in your region",
-    "unsupported country",
-    "unsupported region",
-    "location is not supported",
-    "not available in your location",
-];
-
-/// What a 403 says that concerns the request's content or a thing that it names.
-const REQUEST: [&str; 6] = [
-    "flagged",
-    "moderation",
-    "content policy",
-    "not found",
-    "or it may not exist",
-    "does not exist",
-];
-
-/// What is said of a request that is larger than its allowance, so that no wait helps.
-const TOO_LARGE: [&str; 3] = [
-    "request too large",
-    "request is too large",
-    "larger than the limit",
-];
-
-/// What is said where the connection behind a gateway failed.
-const CONNECT: [&str; 6] = [
-    "upstream connect error",
-    "no healthy upstream",
-    "connection refused",
-    "connection failure",
-    "connect timeout",
-    "upstream request timeout",
-];
-
-/// Beginnings of names of models, followed by a digit or a hyphen.
-const FAMILIES: [&str; 34] = [
-    "gpt",
-    "chatgpt",
-    "claude",
-    "gemini",
-    "gemma",
-    "llama",
-    "mistral",
-    "mixtral",
-    "codestral",
-    "ministral",
-    "magistral",
-    "devstral",
-    "pixtral",
-    "grok",
-    "deepseek",
-    "qwen",
-    "command",
-    "kimi",
-    "moonshot",
-    "glm",
-    "sonar",
-    "embedding",
-    "text-embedding",
-    "embed",
-    "dall-e",
-    "whisper",
-    "tts",
-    "codex",
-    "phi",
-    "nova",
-    "titan",
-    "o1",
-    "o3",
-    "o4",
-];
 
 /// One message, made ready to be asked.
 pub(super) struct Wording {
@@ -220,16 +22,13 @@ pub(super) struct Wording {
 impl Wording {
     /// At most the first 4 KiB are read.
     pub(super) fn of(message: &str) -> Self {
-        let text: String = message
-            .chars()
-            .take(MAX_MESSAGE)
-            .flat_map(char::to_lowercase)
-            .collect();
+        let text: String = message.chars().take(MAX_MESSAGE).collect();
         let stated: String = sentences(&text)
-            .filter(|sentence| !is_advice(sentence))
+            .filter(|sentence| !is_advice(&sentence.to_lowercase()))
             .flat_map(|sentence| [sentence, ". "])
             .collect();
-        let words = stated
+        let words = spelt_out(&stated)
+            .to_lowercase()
             .split_inclusive(|c: char| !c.is_alphanumeric())
             .flat_map(|word| {
                 let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
@@ -241,8 +40,8 @@ impl Wording {
             .map(str::to_owned)
             .collect();
         Self {
-            text,
-            stated,
+            text: text.to_lowercase(),
+            stated: stated.to_lowercase(),
             words,
         }
     }
@@ -267,24 +66,29 @@ impl Wording {
         })
     }
 
+    /// Whether any of the groups of words stands in it.
+    fn has_any(&self, groups: &[&[&str]]) -> bool {
+        groups.iter().any(|words| self.has(words))
+    }
+
     /// Whether the request itself is larger than what is ever allowed at once.
     pub(super) fn is_too_large(&self) -> bool {
-        self.states(&TOO_LARGE)
+        self.states(phrases::TOO_LARGE)
     }
 
     /// Whether something could not reach what lies behind it.
     pub(super) fn is_connect_failure(&self) -> bool {
-        self.states(&CONNECT) && !self.stated.contains("overflow")
+        self.states(phrases::CONNECT) && !self.stated.contains("overflow")
     }
 
     /// Whether it speaks of credits, a balance, a bill or a limit of spending.
     pub(super) fn is_money(&self) -> bool {
-        self.states(&MONEY)
+        self.states(phrases::MONEY)
     }
 
     /// Whether a plan's own window is spent, in the words that subscriptions use.
     pub(super) fn is_plan_limit(&self) -> bool {
-        self.states(&["usage limit", "exhausted your capacity", "quota will reset"])
+        self.states(phrases::PLAN)
     }
 
     /// Whether "your current quota" is exceeded: OpenAI's words for money, Google's for any quota.
@@ -294,18 +98,22 @@ impl Wording {
 
     /// Whether the provider or the model has no room.
     pub(super) fn is_capacity(&self) -> bool {
-        self.states(&CAPACITY)
+        self.states(phrases::CAPACITY)
     }
 
     /// Whether the key, or the account that it belongs to, is refused.
     pub(super) fn is_credential(&self) -> bool {
-        let key = self.states(&KEY) && self.states(&REFUSED);
+        let key = self.states(phrases::KEY) && self.states(phrases::REFUSED);
         let owner = sentences(&self.stated).any(|sentence| {
-            let Some(from) = OWNER.iter().filter_map(|owner| sentence.find(owner)).min() else {
+            let Some(from) = phrases::OWNER
+                .iter()
+                .filter_map(|owner| sentence.find(owner))
+                .min()
+            else {
                 return false;
             };
             let rest = sentence.get(from..).unwrap_or_default();
-            BARRED.iter().any(|barred| {
+            phrases::BARRED.iter().any(|barred| {
                 [" has been ", " is ", " was "]
                     .iter()
                     .any(|verb| rest.contains(&format!("{verb}{barred}")))
@@ -316,23 +124,20 @@ impl Wording {
 
     /// Whether the place that the request comes from is refused.
     pub(super) fn is_region(&self) -> bool {
-        self.states(&REGION)
+        self.states(phrases::REGION)
     }
 
     /// Whether a refusal concerns what was asked rather than who asks.
     pub(super) fn is_about_request(&self) -> bool {
-        self.states(&REQUEST)
+        let is_someone = ["key", "account", "user", "organization", "credentials"]
+            .iter()
+            .any(|word| self.has(&[word]));
+        self.states(phrases::REQUEST) && !is_someone
     }
 
     /// Whether it speaks of a rate, in an answer whose status does not.
     pub(super) fn is_rate(&self) -> bool {
-        self.states(&[
-            "rate limit",
-            "rate-limit",
-            "ratelimit",
-            "too many requests",
-            "abuse detection",
-        ])
+        self.states(phrases::RATE)
     }
 
     /// The class that the sentence alone suggests, where neither status nor code told.
@@ -361,36 +166,15 @@ impl Wording {
     fn counted(&self) -> Scope {
         let mut scope = self.tokens();
         let is_phrase = self.words == ["too", "many", "requests"];
-        let requests: [&[&str]; 16] = [
-            &["number", "of", "requests"],
-            &["requests", "per"],
-            &["request", "per"],
-            &["requests", "/"],
-            &["request", "limit"],
-            &["requests", "limit"],
-            &["request", "rate"],
-            &["requests", "rate"],
-            &["call", "rate"],
-            &["api", "calls"],
-            &["calls", "per"],
-            &["many", "requests"],
-            &["rpm"],
-            &["rpd"],
-            &["rps"],
-            &["models", "per"],
-        ];
-        if !is_phrase && requests.iter().any(|words| self.has(words)) {
+        let is_counted = self.has_any(phrases::REQUESTS) || self.stated.contains("请求数");
+        if is_counted && !is_phrase {
             scope = scope | Scope::REQUESTS;
         }
-        let concurrency = self
+        let is_concurrency = self
             .words
             .iter()
-            .any(|word| word.starts_with("concurren") || word == "simultaneous")
-            || self.has(&["parallel", "requests"])
-            || self.has(&["in", "flight"])
-            || self.has(&["too", "many", "connections"])
-            || self.stated.contains("并发");
-        if concurrency {
+            .any(|word| word.starts_with("concurren") || word == "simultaneous");
+        if is_concurrency || self.has_any(phrases::CONCURRENCY) || self.stated.contains("并发") {
             scope = scope | Scope::CONCURRENCY;
         }
         scope
@@ -419,55 +203,54 @@ impl Wording {
 
     /// Whose the limit is.
     fn owner(&self) -> Scope {
-        let mut scope = Scope::NONE;
-        let any = |words: &[&[&str]]| words.iter().any(|words| self.has(words));
-        if self.has(&["model"]) || self.names_model() || self.states(&["rate-limited upstream"]) {
-            scope = scope | Scope::PER_MODEL;
-        }
-        if any(&[&["organization"], &["organisation"], &["for", "team"]]) {
-            scope = scope | Scope::PER_ORG;
-        }
-        let credential: [&[&str]; 11] = [
-            &["account", "s", "rate"],
-            &["account", "rate", "limit"],
-            &["trial", "key"],
-            &["key", "limit"],
-            &["your", "api", "key"],
-            &["this", "api", "key"],
-            &["per", "key"],
-            &["this", "key"],
-            &["installation", "id"],
-            &["user", "id"],
-            &["per", "user"],
-        ];
-        if any(&credential) {
-            scope = scope | Scope::PER_CREDENTIAL;
-        }
-        if any(&[
-            &["ip", "address"],
-            &["your", "ip"],
-            &["per", "ip"],
-            &["this", "ip"],
-        ]) {
-            scope = scope | Scope::PER_IP;
-        }
-        scope
+        let is_model = self.has(&["model"])
+            || self.names_model()
+            || self.names_after_reached()
+            || self.states(&["rate-limited upstream", "该模型"]);
+        [
+            (is_model, Scope::PER_MODEL),
+            (self.has_any(phrases::PER_ORG), Scope::PER_ORG),
+            (self.has_any(phrases::PER_CREDENTIAL), Scope::PER_CREDENTIAL),
+            (self.has_any(phrases::PER_IP), Scope::PER_IP),
+        ]
+        .into_iter()
+        .filter(|(is_said, _)| *is_said)
+        .fold(Scope::NONE, |scope, (_, word)| scope | word)
+    }
+
+    /// "Rate limit reached for NAME in organization": whatever the name, it is a model's.
+    fn names_after_reached(&self) -> bool {
+        self.stated
+            .split("reached for ")
+            .nth(1)
+            .and_then(|rest| rest.split_once(" in "))
+            .is_some_and(|(name, _)| name.contains('-') && !name.contains(' '))
     }
 
     /// Whether a word is the name of a model: `gpt-4o`, `google/gemini-2.0-flash-exp:free`.
     fn names_model(&self) -> bool {
-        self.stated
-            .split(|c: char| c.is_whitespace() || matches!(c, '`' | '\'' | '"' | '(' | ')' | ','))
-            .any(|word| {
-                let name = word.rsplit('/').next().unwrap_or(word);
-                let name = name.strip_prefix("default-").unwrap_or(name);
-                FAMILIES.iter().any(|family| {
-                    name.strip_prefix(family).is_some_and(|rest| {
-                        rest.starts_with(|c: char| c == '-' || c.is_ascii_digit())
-                            || (rest.is_empty() && family.ends_with(|c: char| c.is_ascii_digit()))
+        let spaced = self.words.windows(2).any(|words| {
+            matches!(words, [family, version]
+                if matches!(family.as_str(), "gemini" | "gpt" | "llama")
+                    && version.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        spaced
+            || self
+                .stated
+                .split(|c: char| {
+                    c.is_whitespace() || matches!(c, '`' | '\'' | '"' | '(' | ')' | ',')
+                })
+                .any(|word| {
+                    let name = word.rsplit('/').next().unwrap_or(word);
+                    let name = name.strip_prefix("default-").unwrap_or(name);
+                    phrases::FAMILIES.iter().any(|family| {
+                        name.strip_prefix(family).is_some_and(|rest| {
+                            rest.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+                                || (rest.is_empty()
+                                    && family.ends_with(|c: char| c.is_ascii_digit()))
+                        })
                     })
                 })
-            })
     }
 
     /// The windows that it names. "Either the credits or the monthly limit" names none.
@@ -478,7 +261,7 @@ impl Wording {
         let mut scope = Scope::NONE;
         let mut before = "";
         for word in &self.words {
-            let per = matches!(before, "per" | "/" | "each" | "a");
+            let per = matches!(before, "per" | "/" | "by" | "each" | "a");
             let window = match word.as_str() {
                 "tpm" | "rpm" | "itpm" | "otpm" => Scope::MINUTE,
                 "minute" | "min" if per => Scope::MINUTE,
@@ -496,6 +279,11 @@ impl Wording {
             scope = scope | window;
             before = word;
         }
+        for (phrase, window) in phrases::CHINESE_WINDOWS {
+            if self.stated.contains(phrase) {
+                scope = scope | *window;
+            }
+        }
         scope
     }
 }
@@ -510,7 +298,7 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_advice(sentence: &str) -> bool {
-    ADVICE.iter().any(|start| {
+    phrases::ADVICE.iter().any(|start| {
         sentence
             .strip_prefix(start)
             .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))

@@ -68,9 +68,10 @@ impl BodyReader {
             Coding::Unknown => Declared::Opaque,
             _ => Declared::of(headers),
         };
+        // Only a stream outlives its head, which goes to the client; other errors are judged with the head at hand.
         let headers = match declared {
-            Declared::Opaque => HeaderMap::new(),
-            _ => headers.clone(),
+            Declared::Sse | Declared::Unknown => headers.clone(),
+            Declared::Json | Declared::Opaque => HeaderMap::new(),
         };
         let parser = Parser {
             form: Form::Undecided(declared),

@@ -170,9 +170,7 @@ impl Found {
         match (tag, value) {
             (Tag::Type, Value::Text(name)) => self.kind = Kind::of(name),
             (Tag::Usage, Value::Raw(json)) => {
-                let report = serde_json::from_slice(json).ok();
-                self.usage
-                    .update(report.as_ref().map(report_of).unwrap_or_default());
+                self.usage.update(report_of(json));
             }
             (Tag::Id, Value::Text(id)) => self.id = text(id),
             (Tag::ResponseId, Value::Text(id)) => self.response_id = text(id),
