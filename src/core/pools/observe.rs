@@ -205,8 +205,8 @@ impl Pools {
         }
     }
 
-    /// The attempt says nothing against the bars that concern it: its probes end (D5), and after a success those
-    /// that were over before it began are forgotten (D4).
+    /// The attempt says nothing against the bars that concern it: its probes end (D5), and after a success the steps
+    /// of those that were over before it began are forgotten (D4).
     fn end(
         &mut self,
         ticket: &Ticket,
