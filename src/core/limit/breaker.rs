@@ -169,9 +169,8 @@ impl Bar {
         };
         match self.phase(now) {
             Phase::Standing if self.kind != Kind::Credential => standing.bar(self.until, cause),
-            // Without an instant, but the re-check comes by itself: whoever waits for it is woken.
-            Phase::Standing if self.group.is_some() => standing.remove(Absence::Model),
-            Phase::Standing => standing.remove(Absence::Other),
+            Phase::Standing if self.group.is_some() => standing.remove(Absence::Model, self.until),
+            Phase::Standing => standing.remove(Absence::Other, self.until),
             Phase::Due => standing.probe = true,
             Phase::Probing { passes } => standing.event(event, passes, cause),
             Phase::Passed => {}
@@ -349,6 +348,13 @@ impl Bars {
         self.bars
             .iter()
             .any(|bar| bar.concerns(group) && bar.kind != Kind::Credential && since <= bar.observed)
+    }
+
+    /// Whether a bar stands for this limit group that was observed after the attempt had begun.
+    pub fn refused_after(&self, group: &LimitGroup, attempt: Attempt, now: Timestamp) -> bool {
+        self.bars
+            .iter()
+            .any(|bar| bar.concerns(group) && attempt.sequence < bar.sequence && now < bar.until)
     }
 
     /// Two holders become one: of two bars the later instant stays.

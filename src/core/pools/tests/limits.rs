@@ -544,3 +544,36 @@ fn bars_of_limit_groups_are_bounded() {
     assert!(world.is_open(sub(0), &first));
     assert!(!world.is_open(sub(0), &last));
 }
+
+// D5, D11: a client that leaves later changes nothing about the thirty seconds
+#[test]
+fn an_ejections_probe_that_is_abandoned_too_late_was_refused() {
+    for (after, free) in [(seconds(29), true), (seconds(31), false)] {
+        let mut world = World::of(2);
+        for _ in 0..5 {
+            world.answered_on(sub(0), Verdict::of(Class::UpstreamError));
+        }
+        world.pass(seconds(1));
+        let probe = world.take_on(sub(0));
+        world.pass(after);
+        world.settle(probe, Outcome::Abandoned);
+        assert_eq!(world.opens(sub(0)), free, "{after:?}");
+    }
+}
+
+// C8: no attempt starts on a subscription after a verdict against it was observed
+#[test]
+fn a_grant_is_overtaken_by_a_verdict_against_its_subscription() {
+    let mut world = World::of(2);
+    let [one, two, other] = [
+        world.take_on(sub(0)),
+        world.take_on(sub(0)),
+        world.take_on(sub(1)),
+    ];
+    assert!(!world.pools.is_overtaken(&two, world.now));
+    world.answer(one, limited(Some(seconds(3))));
+    assert!(world.pools.is_overtaken(&two, world.now));
+    assert!(!world.pools.is_overtaken(&other, world.now));
+    world.pass(seconds(3));
+    assert!(!world.pools.is_overtaken(&two, world.now));
+}

@@ -302,3 +302,48 @@ fn the_keeper_is_told_when_it_sleeps_too_long_and_sets_no_timer_for_events() {
     world.settle(two, Outcome::Abandoned);
     assert_eq!(world.grantees().len(), 1);
 }
+
+// C5, D7: a re-check that falls due lets a waiter go as its probe
+#[test]
+fn a_waiter_takes_a_recheck_that_falls_due() {
+    let mut world = World::of(2);
+    world.answered_on(sub(0), Verdict::of(Class::CredentialInvalid));
+    world.pass(seconds(890));
+    world.answered_on(sub(1), limited(Some(seconds(25))));
+    let waiter = world.wait(&world.demand());
+    assert_eq!(
+        world.pools.arm(world.now, &mut world.out),
+        world.now + seconds(10)
+    );
+    world.pass(seconds(10));
+    assert!(world.granted[0].1.is_probe());
+    assert_eq!(world.grantees(), [waiter]);
+}
+
+// C5: of those who wait for one slot, the session that belongs there and the others go by arrival
+#[test]
+fn sessions_and_others_share_a_slot_by_arrival() {
+    let mut world = narrow(1);
+    let should = |world: &World| Demand {
+        affinity: Affinity::Should(SessionKey([3; 16])),
+        ..world.demand()
+    };
+    let held = world.grant(&should(&world));
+    let mut waiters = Vec::new();
+    for stick in [false, true, false, true] {
+        world.pass(millis(1));
+        let demand = if stick {
+            should(&world)
+        } else {
+            world.demand()
+        };
+        waiters.push(world.wait(&demand));
+    }
+    world.settle(held, Outcome::Abandoned);
+    let mut order = Vec::new();
+    while let Some((waiter, ticket)) = world.granted.pop() {
+        order.push(waiter);
+        world.settle(ticket, Outcome::Abandoned);
+    }
+    assert_eq!(order, waiters);
+}
