@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::pools::decide::{Asks, Decision};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -96,14 +97,23 @@ fn mixed() -> Layout {
     layout
 }
 
+/// D3's holders, by name; a domain that is not named is its subscription's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Whose {
+    Credential(SubscriptionIndex),
+    Domain(Arc<str>),
+    OwnDomain(SubscriptionIndex),
+    Provider(Arc<str>),
+}
+
 struct History {
     world: World,
     out: Vec<Ticket>,
     waiters: HashMap<WaiterId, (Demand, Timestamp)>,
     granted: usize,
     settled: usize,
-    /// What was stated against all models of one credential, of which no grant may come before the end.
-    stated: HashMap<SubscriptionIndex, Timestamp>,
+    /// What was stated of a limit: whose it is, which model it stops, and until when nothing may be granted.
+    stated: HashMap<(Whose, Option<LimitGroup>), Timestamp>,
 }
 
 impl History {
@@ -155,7 +165,6 @@ impl History {
                     own.enabled = !own.enabled;
                 } else if toggle < 10 {
                     own.fingerprint += 1;
-                    self.stated.clear();
                 }
                 self.world.reload();
             }
@@ -213,9 +222,19 @@ impl History {
         let on = self.out[nth].subscription();
         let stated = verdict.wait.filter(|wait| !wait.is_zero());
         let limits = matches!(verdict.class, Class::RateLimited | Class::QuotaExhausted);
-        if let Some(wait) = stated.filter(|_| limits && verdict.scope == Scope::PER_CREDENTIAL) {
+        if let Some(wait) = stated.filter(|_| limits) {
+            let [credential, domain, provider] = self.holders(on);
+            let whose = if verdict.scope.contains(Scope::PER_CREDENTIAL) {
+                credential
+            } else if verdict.scope.contains(Scope::PER_IP) {
+                provider
+            } else {
+                domain
+            };
+            let model = verdict.scope.contains(Scope::PER_MODEL);
+            let model = model.then(|| self.out[nth].group.clone());
             let until = self.world.now + wait;
-            let known = self.stated.entry(on).or_insert(until);
+            let known = self.stated.entry((whose, model)).or_insert(until);
             *known = until.max(*known);
         }
         if observe {
@@ -273,12 +292,44 @@ impl History {
     fn grant(&mut self, ticket: Ticket) {
         self.granted += 1;
         let on = ticket.subscription();
-        let until = self.stated.get(&on).copied().unwrap_or(Timestamp::ZERO);
-        assert!(
-            until <= self.world.now,
-            "{on:?} was granted against a stated wait"
-        );
+        for whose in self.holders(on) {
+            for model in [None, Some(ticket.group.clone())] {
+                let until = self.stated.get(&(whose.clone(), model));
+                let until = until.copied().unwrap_or(Timestamp::ZERO);
+                assert!(
+                    until <= self.world.now,
+                    "{on:?} was granted against {whose:?}"
+                );
+            }
+        }
         self.out.push(ticket);
+    }
+
+    fn holders(&self, of: SubscriptionIndex) -> [Whose; 3] {
+        let named = self
+            .world
+            .applied
+            .subscriptions
+            .iter()
+            .position(|index| *index == of);
+        let id = &self.world.pools.subscriptions[of.at()].id;
+        let row = self
+            .world
+            .layout
+            .subscriptions
+            .iter()
+            .find(|row| row.id == *id)
+            .unwrap();
+        let domain = match row.domain_named {
+            true => Whose::Domain(Arc::clone(&row.domain)),
+            false => Whose::OwnDomain(of),
+        };
+        assert!(named.is_some() || self.world.pools.subscriptions[of.at()].draining);
+        [
+            Whose::Credential(of),
+            domain,
+            Whose::Provider(Arc::clone(&row.provider)),
+        ]
     }
 
     /// Takes in what was decided and holds it against the laws.
@@ -341,6 +392,21 @@ impl History {
         let waiting: usize = snapshot.pools.iter().map(|pool| pool.waiting).sum();
         assert_eq!(waiting, self.waiters.len());
         assert_eq!(self.granted - self.settled, self.out.len());
+        self.check_nobody_could_go();
+    }
+
+    /// C5: whoever still waits could not go.
+    fn check_nobody_could_go(&self) {
+        let pools = &self.world.pools;
+        for waiter in self.waiters.keys() {
+            let (own, lane) = pools.queue.waiter(*waiter).unwrap();
+            let key = &pools.queue.lane(lane).unwrap().key;
+            let decision = pools.decide(&Asks::of_waiter(key, own), self.world.now);
+            assert!(
+                matches!(decision, Decision::Wait(_)),
+                "{own:?} {key:?}: {decision:?}"
+            );
+        }
     }
 
     /// Time and no traffic: everything comes back by itself.
