@@ -52,6 +52,14 @@ impl Lease {
         }
     }
 
+    /// Whether a verdict against its subscription was observed since it was granted: an attempt that has not begun is
+    /// then not to begin (C8); drop the lease and acquire again. Worth asking where time has passed since the grant:
+    /// after a wait, after connecting.
+    pub fn is_overtaken(&self) -> bool {
+        let ticket = self.ticket.as_ref();
+        ticket.is_some_and(|ticket| self.balancer.is_overtaken(ticket))
+    }
+
     /// The attempt has ended. A request that was handed back unsent over a connection that had gone stale is
     /// [`Outcome::Abandoned`]: it tells nothing about the server, while a silence counts against it (D11).
     pub fn settle(mut self, outcome: Outcome) {

@@ -218,6 +218,10 @@ impl Balancer {
         });
     }
 
+    fn is_overtaken(&self, ticket: &Ticket) -> bool {
+        self.section(|guarded, now, _| guarded.pools.is_overtaken(ticket, now))
+    }
+
     fn settle(&self, ticket: Ticket, outcome: Outcome) {
         self.section(|guarded, now, consequences| {
             guarded.pools.settle(ticket, outcome, now, consequences);
@@ -331,5 +335,22 @@ impl Guarded {
 impl std::fmt::Debug for Balancer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Balancer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // HARDENING 47, STYLE State: a poisoned guard is entered, counted, and what is in flight counted anew
+    #[test]
+    fn a_panic_under_the_guard_is_counted_and_survived() {
+        let clock = Clock::new();
+        let (balancer, _) = Balancer::new(&Layout::default(), clock, Records::new(1));
+        let panicking = balancer.clone();
+        let thread = std::thread::spawn(move || panicking.section(|_, _, _| panic!("on purpose")));
+        assert!(thread.join().is_err());
+        assert_eq!(balancer.snapshot().poisoned, 1);
+        assert_eq!(balancer.snapshot().poisoned, 1);
     }
 }

@@ -1,6 +1,8 @@
 //! Rules of `[[route]]`, and the routes of a file that has none (F11): then each pool answers for its dialect, so
 //! there may be but one of each.
 
+use std::sync::Arc;
+
 use super::Rules;
 use crate::config::fault::Place;
 use crate::config::value::Text;
@@ -65,7 +67,7 @@ impl Rules<'_> {
             if let Err(fault) = prefix {
                 self.report(&text.place, fault);
             }
-            prefix.ok().map(Box::from)
+            prefix.ok().map(Arc::<str>::from)
         });
         Some(RouteConfig {
             models: self.globs_or_all(&mut table, "models"),

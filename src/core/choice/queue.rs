@@ -191,6 +191,26 @@ impl Queue {
         Some((slot.waiter.as_ref()?, LaneId(slot.lane)))
     }
 
+    /// The first waiter that fits, in the lanes that fit.
+    pub fn find_waiter(
+        &self,
+        lane: impl Fn(&Lane) -> bool,
+        waiter: impl Fn(&Waiter) -> bool,
+    ) -> Option<WaiterId> {
+        self.lanes()
+            .filter(|(_, own)| lane(own))
+            .find_map(|(id, _)| {
+                let mut next = self.head(id);
+                while let Some((place, own)) = next {
+                    if waiter(own) {
+                        return Some(place);
+                    }
+                    next = self.behind(place);
+                }
+                None
+            })
+    }
+
     /// Lets one in, by arrival. `None`: there is no room.
     pub fn enter(&mut self, key: LaneKey, waiter: Waiter) -> Option<(WaiterId, LaneId)> {
         let slot = match self.free.pop() {

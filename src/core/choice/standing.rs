@@ -62,6 +62,7 @@ impl Standing {
     pub const fn absent(absence: Absence) -> Self {
         Self {
             absence: Some(absence),
+            wake: Timestamp::MAX,
             ..Self::OPEN
         }
     }
@@ -87,10 +88,12 @@ impl Standing {
         self.wake = self.wake.max(wake);
     }
 
-    /// No instant. The model's own bar gives way to any other reason.
-    pub fn remove(&mut self, absence: Absence) {
+    /// No instant that a request could be told or wait for; who waits anyway looks again at `wake`. The model's own
+    /// bar gives way to any other reason.
+    pub fn remove(&mut self, absence: Absence, wake: Timestamp) {
         if matches!(self.absence, None | Some(Absence::Model)) {
             self.absence = Some(absence);
         }
+        self.wake = self.wake.max(wake);
     }
 }

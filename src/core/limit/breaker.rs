@@ -169,9 +169,8 @@ impl Bar {
         };
         match self.phase(now) {
             Phase::Standing if self.kind != Kind::Credential => standing.bar(self.until, cause),
-            // Without an instant, but the re-check comes by itself: whoever waits for it is woken.
-            Phase::Standing if self.group.is_some() => standing.remove(Absence::Model),
-            Phase::Standing => standing.remove(Absence::Other),
+            Phase::Standing if self.group.is_some() => standing.remove(Absence::Model, self.until),
+            Phase::Standing => standing.remove(Absence::Other, self.until),
             Phase::Due => standing.probe = true,
             Phase::Probing { passes } => standing.event(event, passes, cause),
             Phase::Passed => {}
@@ -182,7 +181,7 @@ impl Bar {
 /// How an attempt leaves the bars that it was the probe of, and those that it came after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// `ok`: a probe passes, and bars that had ended before it began are forgotten with their steps (D4).
+    /// `ok`: a probe passes, and the steps of bars that had ended before it began are forgotten (D4).
     Success,
     /// `client_error`: a probe passes (D5).
     Passed,
@@ -306,25 +305,27 @@ impl Bars {
         mut recovered: impl FnMut(Option<&LimitGroup>),
     ) -> bool {
         let mut changed = false;
-        self.bars.retain_mut(|bar| {
-            if !bar.concerns(group) {
-                return true;
-            }
+        for bar in self.bars.iter_mut().filter(|bar| bar.concerns(group)) {
             let awaited = bar.needs_probe && bar.until <= now;
             if bar.probe == Some(attempt) {
                 changed = true;
                 bar.needs_probe = ending == Ending::Neither && bar.phase(now) != Phase::Passed;
                 bar.probe = None;
             }
-            let forget = ending == Ending::Success
-                && attempt.sequence > bar.sequence
-                && bar.until <= attempt.began;
-            if awaited && (forget || !bar.needs_probe) && ending != Ending::Neither {
+            // What is left of it tells stragglers of its episode from newer attempts.
+            if ending == Ending::Success
+                && bar.until <= attempt.began
+                && bar.sequence < attempt.sequence
+            {
+                bar.step = 0;
+                bar.needs_probe = false;
+                bar.probe = None;
+            }
+            if awaited && !bar.needs_probe && ending != Ending::Neither {
+                changed = true;
                 recovered(bar.group.as_ref());
             }
-            changed |= forget;
-            !forget
-        });
+        }
         changed
     }
 
@@ -347,6 +348,13 @@ impl Bars {
         self.bars
             .iter()
             .any(|bar| bar.concerns(group) && bar.kind != Kind::Credential && since <= bar.observed)
+    }
+
+    /// Whether a bar stands for this limit group that was observed after the attempt had begun.
+    pub fn refused_after(&self, group: &LimitGroup, attempt: Attempt, now: Timestamp) -> bool {
+        self.bars
+            .iter()
+            .any(|bar| bar.concerns(group) && attempt.sequence < bar.sequence && now < bar.until)
     }
 
     /// Two holders become one: of two bars the later instant stays.

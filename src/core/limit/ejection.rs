@@ -121,13 +121,14 @@ impl Ejection {
         if passed {
             *self = Self::default();
         } else {
-            self.freed(attempt);
+            self.freed(attempt, now);
         }
         passed
     }
 
     /// The attempt ended without telling anything about the server: its probe is free. Returns whether it was one.
-    pub fn freed(&mut self, attempt: Attempt) -> bool {
+    pub fn freed(&mut self, attempt: Attempt, now: Timestamp) -> bool {
+        *self = self.at(now);
         let was_probe = self.probe == Some(attempt);
         if was_probe {
             self.probe = None;

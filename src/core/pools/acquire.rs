@@ -58,7 +58,7 @@ impl Pools {
         }
         let asks = Asks::of_demand(demand, tried, self.deadline(demand));
         match self.decide(&asks, now) {
-            Decision::Go(pick) => match self.take_for(demand, pick, now) {
+            Decision::Go(pick) => match self.take_for(demand, pick, now, consequences) {
                 Some(ticket) => Acquisition::Granted(ticket),
                 None => Acquisition::Refused(limited(now)),
             },
@@ -79,10 +79,12 @@ impl Pools {
         let deadline = self.deadline(demand);
         let asks = Asks::of_demand(demand, tried, deadline);
         match self.decide(&asks, now) {
-            Decision::Go(pick) if all_told => match self.take_for(demand, pick, now) {
-                Some(ticket) => Entrance::Granted(ticket),
-                None => Entrance::Refused(limited(now)),
-            },
+            Decision::Go(pick) if all_told => {
+                match self.take_for(demand, pick, now, consequences) {
+                    Some(ticket) => Entrance::Granted(ticket),
+                    None => Entrance::Refused(limited(now)),
+                }
+            }
             Decision::Go(_) => self.queue_up(demand, tried, None, now, consequences),
             Decision::Wait(wait) => self.queue_up(demand, tried, Some(wait), now, consequences),
             Decision::Refuse(refused) => Entrance::Refused(refused),
@@ -201,10 +203,19 @@ impl Pools {
         self.rearm(consequences);
     }
 
-    fn take_for(&mut self, demand: &Demand, pick: Pick, now: Timestamp) -> Option<Ticket> {
+    fn take_for(
+        &mut self,
+        demand: &Demand,
+        pick: Pick,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> Option<Ticket> {
         let group = demand.limit_group.clone();
         let session = demand.affinity.session();
-        self.take(demand.pool, group, session, demand.entropy, pick, now)
+        let ticket = self.take(demand.pool, group, session, demand.entropy, pick, now);
+        // Its session may have moved, and others of it wait.
+        self.wake(now, consequences);
+        ticket
     }
 
     /// Takes what was picked. `None`: every ticket of the process is out.
@@ -270,6 +281,7 @@ impl Pools {
             Bound::Evicted(former) => Some(former),
             Bound::Moved(former) => {
                 self.session_moves += 1;
+                self.follow(pool, session, former, subscription);
                 Some(former)
             }
         };

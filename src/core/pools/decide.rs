@@ -68,6 +68,7 @@ impl Least {
     };
 
     fn add(&mut self, standing: &Standing) {
+        self.wake = self.wake.min(standing.wake);
         match standing.absence {
             // Any other reason beside the model's own bar outweighs it (C6).
             Some(Absence::Other) => self.absence = Some(Absence::Other),
@@ -79,7 +80,6 @@ impl Least {
                     self.cause = standing.cause;
                 }
                 self.any = true;
-                self.wake = self.wake.min(standing.wake);
             }
         }
     }

@@ -18,6 +18,9 @@ mod sweep;
 mod table;
 mod ticket;
 
+#[cfg(test)]
+mod tests;
+
 pub use acquire::{Acquisition, Entrance};
 pub use consequences::Consequences;
 pub use demand::{Affinity, Demand, RefusalReason, Refused};

@@ -51,6 +51,16 @@ impl Pools {
         }
     }
 
+    /// Whether a verdict observed since the ticket was granted bars what it stands for (C8: no attempt starts after a
+    /// verdict against its subscription was observed).
+    pub fn is_overtaken(&self, ticket: &Ticket, now: Timestamp) -> bool {
+        let own = self.subscriptions.get(ticket.subscription.at());
+        own.is_some_and(|own| {
+            self.holders(own)
+                .any(|bars| bars.refused_after(&ticket.group, ticket.attempt, now))
+        })
+    }
+
     /// An attempt has ended: its slot is free, and what its outcome means counts, unless it was observed.
     pub fn settle(
         &mut self,
@@ -205,8 +215,8 @@ impl Pools {
         }
     }
 
-    /// The attempt says nothing against the bars that concern it: its probes end (D5), and after a success those
-    /// that were over before it began are forgotten (D4).
+    /// The attempt says nothing against the bars that concern it: its probes end (D5), and after a success the steps
+    /// of those that were over before it began are forgotten (D4).
     fn end(
         &mut self,
         ticket: &Ticket,
@@ -236,7 +246,7 @@ impl Pools {
         if ending == Ending::Neither
             && let Some(own) = self.subscriptions.get_mut(ticket.subscription.at())
         {
-            changed |= own.ejection.freed(ticket.attempt);
+            changed |= own.ejection.freed(ticket.attempt, now);
         }
         changed
     }

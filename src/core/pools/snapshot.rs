@@ -209,7 +209,7 @@ impl Pools {
         standing
     }
 
-    fn holders<'a>(&'a self, own: &'a Subscription) -> impl Iterator<Item = &'a Bars> {
+    pub(super) fn holders<'a>(&'a self, own: &'a Subscription) -> impl Iterator<Item = &'a Bars> {
         let domain = self.domains.get(own.domain).map(|domain| &domain.bars);
         let provider = self
             .providers

@@ -10,7 +10,7 @@ use super::demand::{Affinity, Demand, Refused};
 use crate::core::choice::queue::{Lane, LaneId, Target, Waiter, WaiterId};
 use crate::core::choice::select::Pick;
 use crate::core::choice::standing::EVENT;
-use crate::core::id::SubscriptionIndex;
+use crate::core::id::{PoolIndex, SessionKey, SubscriptionIndex};
 use crate::core::time::Timestamp;
 
 /// Timers fire late by a little: a waiter whose instant is its deadline goes all the same.
@@ -144,6 +144,22 @@ impl Pools {
         let lane = self.queue.retarget(id, target);
         if let Some(lane) = lane.and_then(|lane| self.queue.lane_mut(lane)) {
             lane.wake = lane.wake.min(wake);
+        }
+    }
+
+    /// S2: a session has moved; those of it who wait for its former subscription wait for the new one, if at all.
+    pub(super) fn follow(
+        &mut self,
+        pool: PoolIndex,
+        session: SessionKey,
+        former: SubscriptionIndex,
+        now_at: SubscriptionIndex,
+    ) {
+        let sticks =
+            |lane: &Lane| lane.key.pool == pool && lane.key.target == Target::Stick(former);
+        let of_it = |waiter: &Waiter| waiter.session == Some(session);
+        while let Some(id) = self.queue.find_waiter(sticks, of_it) {
+            self.retarget(id, Target::Stick(now_at), Timestamp::ZERO);
         }
     }
 

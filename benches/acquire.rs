@@ -1,0 +1,117 @@
+//! What one request costs under the pools' guard (X2): acquire and settle, everything open, and with a bar on every
+//! subscription's other model. In time: one thread, no contention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authpool::balancer::{Acquired, Balancer, Tried};
+use authpool::clock::Clock;
+use authpool::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+use authpool::core::limit::scope::Scope;
+use authpool::core::limit::verdict::{Class, Outcome, Verdict};
+use authpool::core::pools::{Affinity, Demand, Layout, PoolLayout, SubscriptionLayout};
+use authpool::records::Records;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn layout(subscriptions: usize) -> Layout {
+    let row = |index: usize| SubscriptionLayout {
+        id: Arc::from(format!("s{index}")),
+        provider: Arc::from("provider"),
+        endpoint: Arc::from("https://endpoint"),
+        domain: Arc::from(format!("s{index}")),
+        domain_named: false,
+        enabled: true,
+        priority: 0,
+        max_in_flight: Some(1_000),
+        models: vec!["*".to_owned()],
+        deny_models: Vec::new(),
+        fingerprint: 1,
+    };
+    Layout {
+        subscriptions: (0..subscriptions).map(row).collect(),
+        pools: vec![PoolLayout {
+            id: Arc::from("main"),
+            members: (0..subscriptions).collect(),
+            max_wait: Duration::from_secs(30),
+            max_waiting: 1_000,
+            stick_wait: Duration::from_secs(2),
+        }],
+        max_sessions: 100_000,
+        max_handles: 100_000,
+    }
+}
+
+fn demand(clock: Clock, model: &str, affinity: Affinity) -> Demand {
+    Demand {
+        pool: PoolIndex(0),
+        limit_group: LimitGroup::new(model),
+        model: Some(Arc::from(model)),
+        affinity,
+        arrival: clock.now(),
+        max_wait: None,
+        entropy: 0,
+    }
+}
+
+fn round(balancer: &Balancer, demand: &Demand, outcome: Outcome) {
+    balancer.arrived(demand.pool);
+    if let Acquired::Granted(lease) = balancer.acquire(demand, &Tried::new()) {
+        lease.observe(&Verdict::OK);
+        lease.settle(outcome);
+    }
+}
+
+fn acquire(criterion: &mut Criterion) {
+    const OK: Outcome = Outcome::Answered(Verdict::OK);
+    for subscriptions in [8, 128, 1_024] {
+        let clock = Clock::new();
+        let (balancer, _) = Balancer::new(&layout(subscriptions), clock, Records::new(1_000));
+        let plain = demand(clock, "m1", Affinity::None);
+        let mut group = criterion.benchmark_group(format!("acquire/{subscriptions}"));
+        group.bench_function("open", |bencher| {
+            bencher.iter(|| round(&balancer, &plain, OK))
+        });
+        let mut session = 0_u64;
+        group.bench_function("session", |bencher| {
+            bencher.iter(|| {
+                session = (session + 1) % 100_000;
+                let mut key = [0; 16];
+                key[..8]
+                    .copy_from_slice(&session.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+                let affinity = Affinity::Should(SessionKey(key));
+                let demand = Demand {
+                    affinity,
+                    ..plain.clone()
+                };
+                round(&balancer, &demand, OK);
+            });
+        });
+        // Every subscription has a bar on another model, so that every seat has to be asked.
+        for index in 0..subscriptions {
+            let owner = SubscriptionIndex(u16::try_from(index).unwrap_or(0));
+            let other = demand(
+                clock,
+                "m2",
+                Affinity::Must {
+                    owner,
+                    session: None,
+                },
+            );
+            let barred = Verdict {
+                scope: Scope::PER_MODEL,
+                wait: Some(Duration::from_secs(86_400)),
+                ..Verdict::of(Class::RateLimited)
+            };
+            if let Acquired::Granted(lease) = balancer.acquire(&other, &Tried::new()) {
+                lease.settle(Outcome::Answered(barred));
+            }
+        }
+        group.bench_function("doubtful", |bencher| {
+            bencher.iter(|| round(&balancer, &plain, OK))
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, acquire);
+criterion_main!(benches);
