@@ -280,8 +280,12 @@ impl Pools {
             Bound::New => None,
             Bound::Evicted(former) => Some(former),
             Bound::Moved(former) => {
-                self.session_moves += 1;
-                self.follow(pool, session, former, subscription);
+                // What a changed credential left behind has not moved.
+                let left = self.successor(former);
+                if left != subscription {
+                    self.session_moves += 1;
+                    self.follow(pool, session, left, subscription);
+                }
                 Some(former)
             }
         };

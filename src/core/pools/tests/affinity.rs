@@ -246,3 +246,28 @@ fn handles_are_their_owners_and_follow_a_changed_credential() {
     );
     assert_eq!(world.grant(&must(&world, sub(0))).subscription(), owner);
 }
+
+// S2, C5: when another request of the session moves it, those who wait go where it went
+#[test]
+fn waiters_follow_their_session() {
+    for changed_credential in [false, true] {
+        let mut layout = layout(2);
+        layout.subscriptions[0].max_in_flight = Some(1);
+        let mut world = World::new(layout);
+        let demand = should(&world);
+        let _held = world.grant(&demand);
+        if changed_credential {
+            world.layout.subscriptions[0].fingerprint = 2;
+            world.reload();
+        }
+        let waiters: Vec<_> = (0..2).map(|_| world.wait(&should(&world))).collect();
+        let impatient = Demand {
+            max_wait: Some(Duration::ZERO),
+            ..should(&world)
+        };
+        let moved = world.grant(&impatient);
+        assert_eq!(moved.subscription(), sub(1));
+        assert_eq!(world.grantees(), waiters);
+        assert_eq!(world.snapshot().session_moves, 1);
+    }
+}
