@@ -166,7 +166,7 @@ impl Pools {
     }
 
     /// `false`: every ticket of the process is out.
-    fn grant(
+    pub(super) fn grant(
         &mut self,
         lane: LaneId,
         id: WaiterId,
