@@ -7,7 +7,7 @@ use super::decide::{Asks, Decision, Wait};
 use super::demand::{Demand, RefusalReason, Refused};
 use super::sweep::Touch;
 use super::ticket::Ticket;
-use crate::core::choice::queue::{LaneId, LaneKey, Waiter, WaiterId};
+use crate::core::choice::queue::{LaneKey, Waiter, WaiterId};
 use crate::core::choice::select::Pick;
 use crate::core::choice::session::Bound;
 use crate::core::choice::standing::EVENT;
@@ -113,6 +113,14 @@ impl Pools {
     ) -> Option<Refused> {
         self.wake(now, consequences);
         let (own, lane) = self.queue.waiter(waiter)?;
+        let asks = Asks::of_waiter(&self.queue.lane(lane)?.key, own);
+        // Its time to wait for one subscription alone may end here too, and another be open.
+        if let Decision::Go(pick) = self.decide(&asks, now)
+            && self.grant(lane, waiter, pick, now, consequences)
+        {
+            return None;
+        }
+        let (own, lane) = self.queue.waiter(waiter)?;
         let refused = self.truth(&self.queue.lane(lane)?.key, own, now);
         self.leave(waiter);
         Some(refused)
@@ -152,6 +160,14 @@ impl Pools {
             earliest: None,
         };
         let deadline = self.deadline(demand);
+        let tried = tried.waiting();
+        let mut asks = Asks::of_demand(demand, &tried, deadline);
+        asks.waiting = true;
+        let (target, wake) = match self.decide(&asks, now) {
+            Decision::Wait(wait) => (wait.target, wait.wake),
+            // It has waited by having come here; its turn is with the keeper.
+            Decision::Go(_) | Decision::Refuse(_) => (super::sweep::target(demand, wait), now),
+        };
         let Some(pool) = self.pools.get_mut(demand.pool.at()) else {
             return Entrance::Refused(FULL);
         };
@@ -162,8 +178,8 @@ impl Pools {
             pool: demand.pool,
             group: demand.limit_group.clone(),
             model: demand.model.clone().filter(|_| pool.restricts),
-            target: super::sweep::target(demand, wait),
-            tried: tried.waiting(),
+            target,
+            tried,
         };
         let newcomer = Waiter {
             arrival: demand.arrival,
@@ -175,32 +191,11 @@ impl Pools {
             return Entrance::Refused(FULL);
         };
         pool.waiting += 1;
-        self.schedule(waiter, lane, now, consequences);
-        Entrance::Waiting { waiter, deadline }
-    }
-
-    /// Sees to it that the lane is looked at when this waiter could go.
-    fn schedule(
-        &mut self,
-        waiter: WaiterId,
-        lane: LaneId,
-        now: Timestamp,
-        consequences: &mut Consequences,
-    ) {
-        let own = self.queue.waiter(waiter).map(|(own, _)| own);
-        let key = self.queue.lane(lane).map(|lane| &lane.key);
-        let (Some(own), Some(key)) = (own, key) else {
-            return;
-        };
-        let wake = match self.decide(&Asks::of_waiter(key, own), now) {
-            Decision::Wait(wait) => wait.wake,
-            // It has waited by having come here; its turn is with the keeper.
-            Decision::Go(_) | Decision::Refuse(_) => now,
-        };
         if let Some(lane) = self.queue.lane_mut(lane) {
             lane.wake = lane.wake.min(wake);
         }
         self.rearm(consequences);
+        Entrance::Waiting { waiter, deadline }
     }
 
     fn take_for(
@@ -280,8 +275,12 @@ impl Pools {
             Bound::New => None,
             Bound::Evicted(former) => Some(former),
             Bound::Moved(former) => {
-                self.session_moves += 1;
-                self.follow(pool, session, former, subscription);
+                // What a changed credential left behind has not moved.
+                let left = self.successor(former);
+                if left != subscription {
+                    self.session_moves += 1;
+                    self.follow(pool, session, left, subscription);
+                }
                 Some(former)
             }
         };
