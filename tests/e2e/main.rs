@@ -2,6 +2,7 @@
 //! tests, each of something that only the whole can show.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests
+#![allow(clippy::disallowed_methods)] // a client has a clock of its own
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,3 +14,4 @@ mod operation;
 mod rules;
 mod secrets;
 mod streams;
+mod waiting;
