@@ -7,11 +7,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
+mod clients;
 mod connections;
+mod counting;
 mod first_light;
+mod heads;
 mod limits;
 mod operation;
 mod rules;
 mod secrets;
+mod sessions;
 mod streams;
 mod waiting;

@@ -106,7 +106,13 @@ impl Setup {
 
     /// Starts the binary before a scripted provider.
     pub fn start(&self, provider: SocketAddr) -> Authpool {
-        Authpool::start(&self.text(&self.base_url(provider)), &self.variables())
+        self.start_at(&self.base_url(provider))
+    }
+
+    /// Starts the binary before whatever answers at this base URL.
+    #[track_caller]
+    pub fn start_at(&self, base_url: &str) -> Authpool {
+        Authpool::start(&self.text(base_url), &self.variables())
     }
 }
 
@@ -205,6 +211,21 @@ impl Authpool {
         let text = client::get_text(self.admin, "/metrics");
         text.lines()
             .filter(|line| line.starts_with(start))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// The sum of a metric's series that have these labels, whatever else they have; 0 where there is none.
+    pub fn series(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = client::get_text(self.admin, "/metrics");
+        let start = format!("{name}{{");
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}=\"{value}\""))
+            .collect();
+        text.lines()
+            .filter(|line| line.starts_with(&start))
+            .filter(|line| labels.iter().all(|label| line.contains(label.as_str())))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
