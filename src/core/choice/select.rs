@@ -2,6 +2,7 @@
 //! open, `standing` says. Law: a scan of a compact table, no allocation; who errored on this request comes last.
 
 use crate::core::id::{LimitGroup, SubscriptionIndex};
+use crate::core::limit::ladder::mix;
 
 /// What the scan reads of one subscription.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +39,7 @@ pub fn mark(group: &LimitGroup) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    1 << (hash >> 58)
+    1 << (mix(hash) >> 58)
 }
 
 /// A member of a pool; a pool lists its members by tier.
@@ -143,5 +144,16 @@ mod tests {
     #[test]
     fn nobody_open_is_nobody() {
         assert_eq!(Best::default().pick(), None);
+    }
+
+    // X2
+    #[test]
+    fn marks_of_similar_names_differ_mostly() {
+        let marks = (0..64).map(|number| mark(&LimitGroup::new(&format!("m{number}"))));
+        let mut marks: Vec<_> = marks.collect();
+        assert!(marks.iter().all(|mark| mark.is_power_of_two()));
+        marks.sort_unstable();
+        marks.dedup();
+        assert!(marks.len() > 32, "{}", marks.len());
     }
 }
