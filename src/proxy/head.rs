@@ -151,7 +151,7 @@ fn is_credential(name: &str) -> bool {
 /// K7: only authpool decides which credential, account, server and identity are used. Further names are those by
 /// which other gateways let a client choose the server or the account.
 fn is_withheld(name: &str) -> bool {
-    if is_credential(name) || name.contains('_') || name == COOKIE.as_str() {
+    if is_credential(name) || name.contains('_') || name == COOKIE.as_str() || name == "cookie2" {
         return true;
     }
     match name.as_bytes().first() {
@@ -176,7 +176,7 @@ fn is_withheld(name: &str) -> bool {
 }
 
 fn is_withheld_x(name: &str) -> bool {
-    const PREFIXES: [&str; 12] = [
+    const PREFIXES: [&str; 14] = [
         "x-forwarded-",
         "x-real-",
         "x-original-",
@@ -184,6 +184,8 @@ fn is_withheld_x(name: &str) -> bool {
         "x-client-cert",
         "x-ssl-",
         "x-tls-client-",
+        "x-arr-",
+        "x-amzn-mtls-",
         "x-envoy-",
         "x-portkey-",
         "x-litellm-",
