@@ -97,12 +97,12 @@ impl Proxy {
     ) -> Result<Response<Body>, Refusal> {
         let table = self.0.table.load_full();
         let routing = &table.routing;
-        let words = route::dialect_of(&head);
-        check_head(&head).map_err(|reason| reason.in_words_of(words))?;
+        let words = || route::words(routing, &head);
+        check_head(&head).map_err(|reason| reason.in_words_of(words()))?;
         if head.method == Method::HEAD && head.uri.path() == "/" {
             return Ok(alive(exchange));
         }
-        let caller = admit::caller(routing, &head).map_err(|reason| reason.in_words_of(words))?;
+        let caller = admit::caller(routing, &head).map_err(|reason| reason.in_words_of(words()))?;
         let client = caller.client.as_deref();
         exchange.note(|record| record.client = client.map(|client| Arc::clone(&client.id)));
         if let Some(permit) = caller.permit {
@@ -111,7 +111,7 @@ impl Proxy {
         let candidates = route::candidates(routing, &head, client)?;
         let words = candidates
             .first()
-            .map_or(words, |candidate| candidate.pool.config.dialect);
+            .map_or_else(words, |candidate| candidate.pool.config.dialect);
         let wishes = admit::wishes(&head.headers).map_err(|reason| reason.in_words_of(words))?;
         let mut reader = RequestReader::new();
         let held = replay::hold(body, routing.body_limit, &self.0.memory, &mut reader)

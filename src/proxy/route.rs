@@ -55,8 +55,21 @@ impl Candidate<'_> {
     }
 }
 
+/// The dialect in whose words a request is refused before its route is chosen: that of the first route, by host and
+/// prefix, that lists what is called. Who calls is not known yet.
+pub fn words(routing: &Routing, head: &Parts) -> Dialect {
+    let host = host(head);
+    let of_route = routing.routes.iter().find_map(|route| {
+        let pool = routing.pools.get(route.pool)?;
+        let path = matched(route, pool, head, host)?;
+        listed(pool, &head.method, path).ok()?;
+        Some(pool.config.dialect)
+    });
+    of_route.unwrap_or_else(|| dialect_of(head))
+}
+
 /// The dialect in whose words a request without a route is answered.
-pub fn dialect_of(head: &Parts) -> Dialect {
+fn dialect_of(head: &Parts) -> Dialect {
     Dialect::of_path(
         head.uri.path(),
         head.headers.contains_key("anthropic-version"),
