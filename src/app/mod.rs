@@ -2,8 +2,10 @@
 //! The caller's runtime is the control runtime: the keeper, the sinks and the admin listener live on it.
 
 mod data;
+mod error;
 mod hub;
 mod layout;
+mod listen;
 pub mod process;
 
 use std::hash::RandomState;
@@ -18,7 +20,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::data::DataThread;
+pub use self::error::StartError;
 use self::hub::Hub;
+use self::listen::{addresses, bind_admin, bind_all};
 use crate::admin::Admin;
 use crate::balancer::Balancer;
 use crate::clients::Clients;
@@ -36,38 +40,6 @@ use crate::upstream::{self, ConnectionCounts, Endpoint};
 /// Records that a data thread may be ahead of the sinks.
 const RING: usize = 16 * 1024;
 const PUMP: Duration = Duration::from_millis(20);
-
-/// Why it does not start, or a reload is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address that cannot be listened on.
-    #[error("{key}: cannot listen on {addr}: {source}")]
-    Listen {
-        /// `server.listen` or `admin.listen`.
-        key: &'static str,
-        /// The address.
-        addr: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The listener's certificate or key.
-    #[error("server.tls: {0}")]
-    ServerTls(#[source] server::TlsError),
-    /// A provider's trust roots.
-    #[error("provider {id}: {source}")]
-    ProviderTls {
-        /// Which.
-        id: Arc<str>,
-        /// What is wrong.
-        source: upstream::TlsError,
-    },
-    /// No thread or runtime.
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
-    /// Two series of one name.
-    #[error("cannot set up the metrics")]
-    Metrics(#[from] prometheus::Error),
-}
 
 /// A running authpool. Dropping it cancels everything without a drain.
 pub struct App {
@@ -404,54 +376,6 @@ fn providers(config: &Config, before: &[Provider]) -> Result<Vec<Provider>, Star
 fn server_tls(tls: &ServerTls) -> Result<rustls::ServerConfig, StartError> {
     server::server_tls(tls.cert.content.expose(), tls.key.content.expose())
         .map_err(StartError::ServerTls)
-}
-
-/// For each worker, one socket of each listener: the first worker's decides the port where the file says 0.
-fn bind_all(config: &Config) -> Result<Vec<Vec<TcpListener>>, StartError> {
-    let mut all: Vec<Vec<TcpListener>> = Vec::new();
-    for _ in 0..config.server.workers.get() {
-        let bound: Result<Vec<_>, _> = match all.first() {
-            None => config
-                .server
-                .listen
-                .iter()
-                .map(|addr| bind_first("server.listen", *addr))
-                .collect(),
-            Some(first) => addresses(first)
-                .into_iter()
-                .map(|addr| bind("server.listen", addr))
-                .collect(),
-        };
-        all.push(bound?);
-    }
-    Ok(all)
-}
-
-fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
-    config
-        .admin
-        .as_ref()
-        .map(|admin| bind_first("admin.listen", admin.listen))
-        .transpose()
-}
-
-/// Binds after a look whether the port is free: by `SO_REUSEPORT` alone a second process would share it unseen.
-fn bind_first(key: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
-    if addr.port() != 0 {
-        drop(server::bind(addr, false).map_err(|source| StartError::Listen { key, addr, source })?);
-    }
-    bind(key, addr)
-}
-
-fn bind(key: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
-    server::bind(addr, true).map_err(|source| StartError::Listen { key, addr, source })
-}
-
-fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .collect()
 }
 
 /// Keys whose change has no effect before a restart.

@@ -5,24 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Proxy;
 use super::call::Call;
 use super::commit::{self, Answer};
 use super::exchange::Exchange;
-use super::head;
 use super::refusal::{Reason, Refusal};
-use super::relay::{Body, MeteredBody, Passage};
-use super::session::Handles;
+use super::relay::Body;
 use super::table::Target;
 use crate::balancer::{Acquired, Lease, RefusalReason, Refused};
 use crate::core::choice::tried::Tried;
-use crate::core::dialect::Dialect;
-use crate::core::dialect::endpoint::Endpoint;
-use crate::core::dialect::flavour::Flavour;
 use crate::core::id::SubscriptionIndex;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
+use crate::core::pools::Demand;
 use crate::upstream::SendError;
 
 /// All tries of a request, of every kind.
@@ -31,10 +26,6 @@ const MOST_TRIES: u8 = 16;
 const LONGEST_OVERLOAD: Duration = Duration::from_secs(1);
 /// C8 (d): before an endpoint whose connect failed is tried once more.
 const SECOND_CONNECT: Duration = Duration::from_millis(100);
-
-const SUBSCRIPTION: HeaderName = HeaderName::from_static("x-authpool-subscription");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-authpool-attempts");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What has been tried so far.
 #[derive(Debug, Default)]
@@ -122,7 +113,12 @@ impl Proxy {
                     }
                 }
                 Ended::Silent(error) if !error.sent => {
-                    lease.settle(Outcome::Silence { sent: false });
+                    // Handed back unsent by a connection that was dying: nobody's failure.
+                    lease.settle(if error.connect {
+                        Outcome::Silence { sent: false }
+                    } else {
+                        Outcome::Abandoned
+                    });
                     exchange.attempted(subscription, 0, None, "failover");
                     if error.connect {
                         course.tried.failed(subscription);
@@ -177,8 +173,18 @@ impl Proxy {
         course: &mut Course,
     ) -> Result<Option<Lease>, Refusal> {
         loop {
+            // After (b), (c) and (d) nothing is waited for: what was answered passes instead (C8 g).
             let may_wait = matches!(course.last, Last::Wait);
-            match self.0.balancer.acquire(&call.demand, &course.tried) {
+            let acquired = if may_wait {
+                self.0.balancer.acquire(&call.demand, &course.tried)
+            } else {
+                let at_once = Demand {
+                    max_wait: Some(Duration::ZERO),
+                    ..call.demand.clone()
+                };
+                self.0.balancer.acquire(&at_once, &course.tried)
+            };
+            match acquired {
                 Acquired::Granted(lease) => {
                     let paid = !course.unpaid || self.0.balancer.charge_retry(call.demand.pool);
                     course.unpaid = false;
@@ -338,70 +344,6 @@ impl Proxy {
             .cloned()
             .or_else(|| self.0.table.load().routing.target(subscription).cloned())
     }
-
-    /// The commit point: the answer's head goes to the client.
-    fn commit(
-        &self,
-        exchange: &mut Exchange,
-        call: &Call,
-        mut answer: Answer,
-        lease: Option<Lease>,
-        target: &Target,
-    ) -> Response<Body> {
-        exchange.served_by(&target.id, answer.verdict.class);
-        exchange.head(answer.parts.status.as_u16());
-        let sized = head::content_length(&answer.parts.headers).is_some();
-        let mut headers = std::mem::take(&mut answer.parts.headers);
-        head::downstream(&mut headers);
-        self.expose(exchange, call, &mut headers, target);
-        let handles = lease
-            .as_ref()
-            .filter(|_| call.endpoint == Endpoint::Responses)
-            .map(|lease| Handles {
-                balancer: self.0.balancer.clone(),
-                owner_tag: call.owner_tag,
-                subscription: lease.subscription(),
-                pool: call.demand.pool,
-            });
-        let passage = Passage {
-            dialect: call.dialect,
-            endpoint: call.endpoint,
-            deadline: self.0.deadline.clone(),
-            handles,
-            must_terminate: must_terminate(call, target),
-            sized,
-        };
-        let status = answer.parts.status;
-        let body = MeteredBody::new(answer, lease, exchange.take(), passage);
-        let mut response = Response::new(Body::Relay(Box::new(body)));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
-    }
-
-    fn expose(&self, exchange: &Exchange, call: &Call, headers: &mut HeaderMap, target: &Target) {
-        let expose = call.table.routing.expose;
-        if expose.subscription
-            && let Ok(value) = HeaderValue::from_str(&target.id)
-        {
-            headers.insert(SUBSCRIPTION, value);
-        }
-        if expose.attempts {
-            headers.insert(ATTEMPTS, HeaderValue::from(u16::from(exchange.attempts())));
-        }
-        if expose.server_timing {
-            let all = self.0.clock.now().since(exchange.arrival);
-            let wait = exchange.waited();
-            let text = format!(
-                "wait;dur={:.1}, upstream;dur={:.1}",
-                wait.as_secs_f64() * 1e3,
-                all.saturating_sub(wait).as_secs_f64() * 1e3
-            );
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                headers.append(SERVER_TIMING, value);
-            }
-        }
-    }
 }
 
 fn tell(exchange: &Exchange, answer: &Answer, subscription: SubscriptionIndex, next: &'static str) {
@@ -420,17 +362,5 @@ fn overload_delay(verdict: &Verdict, entropy: u64, tries: u8) -> Option<Duration
         Some(stated) if stated > LONGEST_OVERLOAD => None,
         Some(stated) if !stated.is_zero() => Some(delay.min(stated)),
         _ => Some(delay),
-    }
-}
-
-/// Whether a stream of this operation is broken when it ends without its terminal event. Some that speak OpenAI's
-/// dialect leave `[DONE]` out, so only OpenAI itself is held to it.
-fn must_terminate(call: &Call, target: &Target) -> bool {
-    match (call.dialect, call.endpoint) {
-        (Dialect::Anthropic, Endpoint::Messages) | (Dialect::OpenAi, Endpoint::Responses) => true,
-        (Dialect::OpenAi, Endpoint::ChatCompletions | Endpoint::Completions) => {
-            target.provider.flavour == Flavour::OpenAi
-        }
-        _ => false,
     }
 }

@@ -55,26 +55,22 @@ impl Candidate<'_> {
     }
 }
 
-/// The dialect in whose words a request is refused before its route is chosen: that of the first route, by host and
-/// prefix, that lists what is called. Who calls is not known yet.
-pub fn words(routing: &Routing, head: &Parts) -> Dialect {
+/// The dialect in whose words a head is refused before its route is chosen: of the first route that takes its host
+/// and path, else the one that F11 gives the path, else OpenAI's.
+pub fn dialect_of(routing: &Routing, head: &Parts) -> Dialect {
     let host = host(head);
-    let of_route = routing.routes.iter().find_map(|route| {
+    let taken = routing.routes.iter().find_map(|route| {
         let pool = routing.pools.get(route.pool)?;
-        let path = matched(route, pool, head, host)?;
-        listed(pool, &head.method, path).ok()?;
+        matched(route, pool, head, host)?;
         Some(pool.config.dialect)
     });
-    of_route.unwrap_or_else(|| dialect_of(head))
-}
-
-/// The dialect in whose words a request without a route is answered.
-fn dialect_of(head: &Parts) -> Dialect {
-    Dialect::of_path(
-        head.uri.path(),
-        head.headers.contains_key("anthropic-version"),
-    )
-    .unwrap_or(Dialect::OpenAi)
+    let by_path = || {
+        Dialect::of_path(
+            head.uri.path(),
+            head.headers.contains_key("anthropic-version"),
+        )
+    };
+    taken.or_else(by_path).unwrap_or(Dialect::OpenAi)
 }
 
 /// Every route that takes this head, in file order; never empty.
@@ -87,7 +83,6 @@ pub fn candidates<'a>(
     head: &'a Parts,
     client: Option<&Client>,
 ) -> Result<Vec<Candidate<'a>>, Refusal> {
-    let words = dialect_of(head);
     let host = host(head);
     let mut found = Vec::with_capacity(1);
     let mut fault: Option<(u8, Refusal)> = None;
@@ -135,7 +130,7 @@ pub fn candidates<'a>(
     if found.is_empty() {
         let nothing = || {
             Reason::NotFound("no route of this proxy takes this host and path".into())
-                .in_words_of(words)
+                .in_words_of(dialect_of(routing, head))
         };
         return Err(fault.map_or_else(nothing, |(_, refusal)| refusal));
     }
@@ -160,7 +155,7 @@ pub fn choose<'a>(
         .iter()
         .find(|candidate| takes(&candidate.route.models))
         .copied()
-        .ok_or_else(|| Reason::ModelNotFound(model.map(str::to_owned)).in_words_of(words))?;
+        .ok_or_else(|| no_route_for(model).in_words_of(words))?;
     let Some(client) = client else {
         return Ok(chosen);
     };
@@ -176,6 +171,13 @@ pub fn choose<'a>(
         None => "your models are restricted, so the request has to name one".into(),
     };
     Err(Reason::Forbidden(message).in_words_of(chosen.pool.config.dialect))
+}
+
+fn no_route_for(model: Option<&str>) -> Reason {
+    let model = model.unwrap_or_default();
+    Reason::NotFound(
+        format!("no route of this proxy takes the model `{model}`; ask for another").into(),
+    )
 }
 
 /// The path that the route leaves; `None` where it does not match.

@@ -174,6 +174,7 @@ impl Connection {
             refused: false,
             input_tokens: 0,
             output_tokens: 0,
+            written: Vec::new(),
             ended: Ended::Open,
             ended_at: None,
         })

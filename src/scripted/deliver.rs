@@ -144,12 +144,15 @@ impl Connection {
                 (events.min(short), Ended::Cut, clean, next)
             }
         };
+        let paced = !delivery.gap.is_zero();
         for index in 0..stop {
-            let paced = index > 0 && !delivery.gap.is_zero();
-            if paced || self.wire.out.len() > GATHERED {
+            if (paced && index > 0) || self.wire.out.len() > GATHERED {
                 self.wire.send().await?;
                 ticket.wrote(events.tokens(index));
                 self.wire.pause(delivery.gap).await?;
+            }
+            if paced {
+                ticket.event(self.shared.clock.now());
             }
             let event = events.get(index).unwrap_or_default();
             append(&mut self.wire.out, event, framing.chunked);

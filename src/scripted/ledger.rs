@@ -3,13 +3,13 @@
 //! credential outlive them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tokio::sync::Notify;
 
+use super::signal::Signal;
 use super::ticket::Ticket;
 use crate::core::time::Timestamp;
 
@@ -67,6 +67,9 @@ pub struct Entry {
     pub input_tokens: u64,
     /// Tokens of the answer that were written.
     pub output_tokens: u64,
+    /// When each event of a stream with pauses was handed to the kernel, in order; empty for every other answer, and
+    /// until the end.
+    pub written: Vec<Timestamp>,
     /// How it ended.
     pub ended: Ended,
     /// When it ended; `None` while it is under way.
@@ -104,8 +107,7 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     bounds: Bounds,
     book: Mutex<Book>,
-    changed: Condvar,
-    woken: Notify,
+    changed: Signal,
 }
 
 /// How much is kept.
@@ -138,8 +140,7 @@ impl Ledger {
         Self(Arc::new(Inner {
             bounds,
             book: Mutex::default(),
-            changed: Condvar::new(),
-            woken: Notify::new(),
+            changed: Signal::default(),
         }))
     }
 
@@ -199,15 +200,9 @@ impl Ledger {
     where
         F: FnMut(&[Entry]) -> bool,
     {
-        let book = self.lock();
-        let (_book, result) = self
-            .0
-            .changed
-            .wait_timeout_while(book, timeout, |book| {
-                !condition(book.entries.make_contiguous())
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        !result.timed_out()
+        self.0.changed.wait(self.lock(), timeout, |book| {
+            condition(book.entries.make_contiguous())
+        })
     }
 
     /// Waits until the condition holds of the entries, without blocking. `false` where it does not within `timeout`.
@@ -215,16 +210,10 @@ impl Ledger {
     where
         F: FnMut(&[Entry]) -> bool,
     {
-        let holds = async {
-            loop {
-                let woken = self.0.woken.notified();
-                if condition(self.lock().entries.make_contiguous()) {
-                    return;
-                }
-                woken.await;
-            }
-        };
-        tokio::time::timeout(timeout, holds).await.is_ok()
+        self.0
+            .changed
+            .until(timeout, || condition(self.lock().entries.make_contiguous()))
+            .await
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -263,8 +252,7 @@ impl Ledger {
     }
 
     pub(super) fn wake(&self) {
-        self.0.changed.notify_all();
-        self.0.woken.notify_waiters();
+        self.0.changed.wake();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Book> {

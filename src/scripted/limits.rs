@@ -27,9 +27,9 @@ pub struct Limits {
     pub input_tokens_per_minute: Option<u64>,
     /// Output tokens a minute.
     pub output_tokens_per_minute: Option<u64>,
-    /// How many requests a full bucket holds; absent: a minute's worth.
+    /// How many requests a full bucket holds, and what the limit headers state; absent: a minute's worth.
     pub requests_burst: Option<u64>,
-    /// How many tokens each full bucket of tokens holds; absent: a minute's worth.
+    /// The same of each bucket of tokens; absent: a minute's worth.
     pub tokens_burst: Option<u64>,
     /// Requests at once.
     pub concurrent: Option<u32>,

@@ -60,6 +60,7 @@ mod plan;
 mod rule;
 mod script;
 mod shapes;
+mod signal;
 mod ticket;
 mod wire;
 mod written;

@@ -1,17 +1,16 @@
 //! How many connections are open, and waiting until that changes. A connection counts from its acceptance until its
 //! socket is closed.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use super::signal::Signal;
 
 /// The connections of a provider.
 #[derive(Debug, Default)]
 pub(super) struct Open {
     count: Mutex<usize>,
-    changed: Condvar,
-    woken: Notify,
+    changed: Signal,
 }
 
 /// Counts one connection until it is dropped.
@@ -30,11 +29,8 @@ impl Open {
 
     /// Blocks until the condition holds. `false` where it does not within `timeout`.
     pub(super) fn wait(&self, mut condition: impl FnMut(usize) -> bool, timeout: Duration) -> bool {
-        let (_count, result) = self
-            .changed
-            .wait_timeout_while(self.lock(), timeout, |count| !condition(*count))
-            .unwrap_or_else(PoisonError::into_inner);
-        !result.timed_out()
+        self.changed
+            .wait(self.lock(), timeout, |count| condition(*count))
     }
 
     /// Waits until the condition holds. `false` where it does not within `timeout`.
@@ -43,24 +39,16 @@ impl Open {
         mut condition: impl FnMut(usize) -> bool,
         timeout: Duration,
     ) -> bool {
-        let holds = async {
-            loop {
-                let woken = self.woken.notified();
-                if condition(self.count()) {
-                    return;
-                }
-                woken.await;
-            }
-        };
-        tokio::time::timeout(timeout, holds).await.is_ok()
+        self.changed
+            .until(timeout, || condition(self.count()))
+            .await
     }
 
     fn change(&self, to: impl FnOnce(usize) -> usize) {
         let mut count = self.lock();
         *count = to(*count);
         drop(count);
-        self.changed.notify_all();
-        self.woken.notify_waiters();
+        self.changed.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {

@@ -6,6 +6,9 @@ use super::ledger::{Ended, Entry, Ledger};
 use super::limits::Slots;
 use crate::core::time::Timestamp;
 
+/// Of how many events of a stream the instants are kept.
+const MOST_EVENTS: usize = 4_096;
+
 /// One request under way. It ends by [`Ticket::end`]; dropped before, its provider was stopped.
 #[derive(Debug)]
 pub(super) struct Ticket {
@@ -16,6 +19,7 @@ pub(super) struct Ticket {
     refused: bool,
     input_tokens: u64,
     output_tokens: u64,
+    written: Vec<Timestamp>,
     /// Freed as the request ends.
     slots: Slots,
     ended: bool,
@@ -32,6 +36,7 @@ impl Ticket {
             refused: false,
             input_tokens: 0,
             output_tokens: 0,
+            written: Vec::new(),
             slots: Slots::default(),
             ended: false,
         }
@@ -88,12 +93,20 @@ impl Ticket {
         self.output_tokens = output_tokens;
     }
 
+    /// An event of a stream with pauses is about to be written. The entry shows them at the end.
+    pub(super) fn event(&mut self, now: Timestamp) {
+        if self.written.len() < MOST_EVENTS {
+            self.written.push(now);
+        }
+    }
+
     /// The request has ended.
     pub(super) fn end(&mut self, ended: Ended, now: Timestamp) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         self.slots = Slots::default();
+        let written = std::mem::take(&mut self.written);
         let mut book = self.ledger.lock();
         let current = book.epoch == self.epoch;
         if let Some(totals) = book.totals.get_mut(&self.credential) {
@@ -113,6 +126,7 @@ impl Ticket {
             entry.ended = ended;
             entry.ended_at = Some(now);
             entry.output_tokens = output_tokens;
+            entry.written = written;
         }
         drop(book);
         self.ledger.wake();

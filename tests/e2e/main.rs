@@ -2,6 +2,7 @@
 //! tests, each of something that only the whole can show.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // a client has a clock of its own, and tells figures
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,3 +19,4 @@ mod rules;
 mod secrets;
 mod sessions;
 mod streams;
+mod waiting;

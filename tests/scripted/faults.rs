@@ -30,6 +30,9 @@ fn a_slow_stream_is_the_same_stream_later() {
     assert_eq!(slow.body, fast.body);
     let first = &provider.ledger().entries()[0];
     // Nine events have eight gaps.
+    assert_eq!(first.written.len(), 9);
+    let gaps = first.written.windows(2).map(|pair| pair[1].since(pair[0]));
+    assert!(gaps.min().unwrap() >= Duration::from_millis(5));
     assert!(first.ended_at.unwrap().since(first.at) >= Duration::from_millis(40));
 }
 
@@ -309,6 +312,28 @@ fn raw_bytes_are_written_as_they_are() {
     }
     drop(client);
     assert_eq!(ended(&provider).ended, Ended::ClientGone);
+}
+
+#[test]
+fn a_connection_is_not_idle_before_its_first_request() {
+    let provider = Provider::start(Options {
+        idle_close: Some(IdleClose {
+            chance: 1.0,
+            min: Duration::ZERO,
+            max: Duration::ZERO,
+        }),
+        ..Options::default()
+    })
+    .unwrap();
+    for _ in 0..10 {
+        let mut client = Client::new(&provider);
+        // Accepted before it is asked.
+        assert!(provider.wait_connections(|open| open == 1, PATIENCE));
+        let answer = client.ask("/v1/messages", "a", &streamed()).unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(client.rest().1.is_ok());
+        wait_closed(&provider);
+    }
 }
 
 #[test]

@@ -84,7 +84,8 @@ impl Story {
             if attempt.next == "commit" {
                 continue;
             }
-            let scope: Vec<&str> = attempt.scope.words().collect();
+            let words = attempt.scope.words();
+            let scope: Vec<&str> = words.filter(|word| !word.starts_with("per_")).collect();
             let _ = write!(line, " {name} {} {}", attempt.status, scope.join("/"));
             if let Some(wait) = attempt.wait {
                 let _ = write!(line, " wait {:.1}s", wait.as_secs_f64());

@@ -96,13 +96,15 @@ impl Traffic {
             .unwrap_or("gpt-x");
         let stream = number.is_multiple_of(2);
         let prompt = "tell me something about rate limits ".repeat(1 + number as usize % 40);
+        // Models take their time; a provider that answers at once would hide what happens meanwhile.
+        let delay = 250 + u64::from(number % 7) * 100;
         let options = if stream {
             r#","stream_options":{"include_usage":true}"#
         } else {
             ""
         };
         let body = format!(
-            r#"{{"model":"{model}","stream":{stream}{options},"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
+            r#"{{"model":"{model}","stream":{stream}{options},"scripted":{{"delay_ms":{delay}}},"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
         );
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\

@@ -7,8 +7,8 @@ use super::decide::{Asks, Decision, Wait};
 use super::demand::{Demand, RefusalReason, Refused};
 use super::sweep::Touch;
 use super::ticket::Ticket;
-use crate::core::choice::queue::{LaneId, LaneKey, Waiter, WaiterId};
-use crate::core::choice::select::Pick;
+use crate::core::choice::queue::{LaneKey, Waiter, WaiterId};
+use crate::core::choice::select::{EVERYBODY, Pick, mark};
 use crate::core::choice::session::Bound;
 use crate::core::choice::standing::EVENT;
 use crate::core::choice::tried::Tried;
@@ -113,6 +113,14 @@ impl Pools {
     ) -> Option<Refused> {
         self.wake(now, consequences);
         let (own, lane) = self.queue.waiter(waiter)?;
+        let asks = Asks::of_waiter(&self.queue.lane(lane)?.key, own);
+        // Its time to wait for one subscription alone may end here too, and another be open.
+        if let Decision::Go(pick) = self.decide(&asks, now)
+            && self.grant(lane, waiter, pick, now, consequences)
+        {
+            return None;
+        }
+        let (own, lane) = self.queue.waiter(waiter)?;
         let refused = self.truth(&self.queue.lane(lane)?.key, own, now);
         self.leave(waiter);
         Some(refused)
@@ -152,6 +160,14 @@ impl Pools {
             earliest: None,
         };
         let deadline = self.deadline(demand);
+        let tried = tried.waiting();
+        let mut asks = Asks::of_demand(demand, &tried, deadline);
+        asks.waiting = true;
+        let (target, wake) = match self.decide(&asks, now) {
+            Decision::Wait(wait) => (wait.target, wait.wake),
+            // It has waited by having come here; its turn is with the keeper.
+            Decision::Go(_) | Decision::Refuse(_) => (super::sweep::target(demand, wait), now),
+        };
         let Some(pool) = self.pools.get_mut(demand.pool.at()) else {
             return Entrance::Refused(FULL);
         };
@@ -162,8 +178,8 @@ impl Pools {
             pool: demand.pool,
             group: demand.limit_group.clone(),
             model: demand.model.clone().filter(|_| pool.restricts),
-            target: super::sweep::target(demand, wait),
-            tried: tried.waiting(),
+            target,
+            tried,
         };
         let newcomer = Waiter {
             arrival: demand.arrival,
@@ -175,32 +191,11 @@ impl Pools {
             return Entrance::Refused(FULL);
         };
         pool.waiting += 1;
-        self.schedule(waiter, lane, now, consequences);
-        Entrance::Waiting { waiter, deadline }
-    }
-
-    /// Sees to it that the lane is looked at when this waiter could go.
-    fn schedule(
-        &mut self,
-        waiter: WaiterId,
-        lane: LaneId,
-        now: Timestamp,
-        consequences: &mut Consequences,
-    ) {
-        let own = self.queue.waiter(waiter).map(|(own, _)| own);
-        let key = self.queue.lane(lane).map(|lane| &lane.key);
-        let (Some(own), Some(key)) = (own, key) else {
-            return;
-        };
-        let wake = match self.decide(&Asks::of_waiter(key, own), now) {
-            Decision::Wait(wait) => wait.wake,
-            // It has waited by having come here; its turn is with the keeper.
-            Decision::Go(_) | Decision::Refuse(_) => now,
-        };
         if let Some(lane) = self.queue.lane_mut(lane) {
             lane.wake = lane.wake.min(wake);
         }
         self.rearm(consequences);
+        Entrance::Waiting { waiter, deadline }
     }
 
     fn take_for(
@@ -240,7 +235,7 @@ impl Pools {
         let seat = self.seats.get_mut(subscription.at())?;
         seat.in_flight += 1;
         seat.used = sequence;
-        let doubtful = seat.doubtful;
+        let doubtful = seat.doubts & mark(&group) != 0;
         let probe = doubtful && self.take_bars(subscription, &group, attempt);
         if doubtful && !probe {
             self.refresh(subscription, now);
@@ -280,8 +275,12 @@ impl Pools {
             Bound::New => None,
             Bound::Evicted(former) => Some(former),
             Bound::Moved(former) => {
-                self.session_moves += 1;
-                self.follow(pool, session, former, subscription);
+                // What a changed credential left behind has not moved.
+                let left = self.successor(former);
+                if left != subscription {
+                    self.session_moves += 1;
+                    self.follow(pool, session, left, subscription);
+                }
                 Some(former)
             }
         };
@@ -293,7 +292,7 @@ impl Pools {
         }
     }
 
-    /// Whether anything may bar the subscription, noted for the scan.
+    /// Whom anything may bar from the subscription, noted for the scan.
     pub(super) fn refresh(&mut self, subscription: SubscriptionIndex, now: Timestamp) {
         let (Some(own), Some(seat)) = (
             self.subscriptions.get(subscription.at()),
@@ -303,11 +302,12 @@ impl Pools {
         };
         let domain = self.domains.get(own.domain);
         let provider = self.providers.get(own.provider);
-        seat.doubtful = own.models.restricts()
-            || own.ejection.is_active()
-            || !own.bars.is_quiet(now)
-            || domain.is_some_and(|domain| !domain.bars.is_quiet(now))
-            || provider.is_some_and(|provider| !provider.bars.is_quiet(now));
+        seat.doubts = own.bars.doubts(now)
+            | domain.map_or(0, |domain| domain.bars.doubts(now))
+            | provider.map_or(0, |provider| provider.bars.doubts(now));
+        if own.models.restricts() || own.ejection.is_active() {
+            seat.doubts = EVERYBODY;
+        }
     }
 
     /// Grants and refuses what is due by time. `false`: more is due than the consequences hold.

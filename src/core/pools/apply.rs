@@ -221,6 +221,30 @@ impl Pools {
             self.pools.len() - 1
         });
         let pool = PoolIndex(u16::try_from(place).unwrap_or(u16::MAX));
+        let members = self.members(row, pool, layout, at);
+        let restricts = members.iter().any(|member| {
+            let own = self.subscriptions.get(member.subscription.at());
+            own.is_some_and(|own| own.models.restricts())
+        });
+        if let Some(pool) = self.pools.get_mut(place) {
+            pool.removed = false;
+            pool.members = members;
+            pool.restricts = restricts;
+            pool.max_wait = row.max_wait;
+            pool.max_waiting = row.max_waiting;
+            pool.stick_wait = row.stick_wait;
+        }
+        pool
+    }
+
+    /// The rows that it names, by tier, each once.
+    fn members(
+        &mut self,
+        row: &PoolLayout,
+        pool: PoolIndex,
+        layout: &Layout,
+        at: &[SubscriptionIndex],
+    ) -> Vec<Member> {
         let mut members = Vec::with_capacity(row.members.len());
         for &member in &row.members {
             let (Some(subscription), Some(own)) =
@@ -241,19 +265,7 @@ impl Pools {
             });
         }
         members.sort_by_key(|member| member.tier);
-        let restricts = members.iter().any(|member| {
-            let own = self.subscriptions.get(member.subscription.at());
-            own.is_some_and(|own| own.models.restricts())
-        });
-        if let Some(pool) = self.pools.get_mut(place) {
-            pool.removed = false;
-            pool.members = members;
-            pool.restricts = restricts;
-            pool.max_wait = row.max_wait;
-            pool.max_waiting = row.max_waiting;
-            pool.stick_wait = row.stick_wait;
-        }
-        pool
+        members
     }
 
     /// What follows from the rows: who is a candidate, who can no longer be spared (D11: a pool of one never

@@ -11,6 +11,7 @@ mod apply;
 mod consequences;
 mod decide;
 mod demand;
+mod eject;
 mod layout;
 mod observe;
 mod snapshot;

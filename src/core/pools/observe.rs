@@ -1,16 +1,14 @@
-//! What an answer does to the pools (D3-D7, D11), at once when it is known, and what the end of an attempt frees. What
+//! What an answer does to the pools (D3-D7; D11 in `eject`), at once when it is known, and what the end of an attempt frees. What
 //! an answer means, `dialect` read. Law: the same verdict of one attempt counts once, a slot is freed once.
 
 use super::Pools;
 use super::consequences::Consequences;
-use super::decide::Asks;
 use super::sweep::Touch;
 use super::ticket::Ticket;
-use crate::core::choice::tried::Tried;
+use crate::core::choice::select::{EVERYBODY, mark};
 use crate::core::event::{Change, Event};
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::limit::breaker::{Bars, Ending, Kind, Raised, Refusal};
-use crate::core::limit::ejection::Failure;
 use crate::core::limit::scope::Scope;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::core::time::Timestamp;
@@ -165,7 +163,7 @@ impl Pools {
         let Some(raised) = bars.and_then(|bars| bars.refuse(kind, group, &refusal)) else {
             return false;
         };
-        self.doubt(ticket.subscription, holder);
+        self.doubt(ticket.subscription, holder, group.map_or(EVERYBODY, mark));
         if raised.news {
             self.tell(
                 ticket,
@@ -193,7 +191,7 @@ impl Pools {
     }
 
     /// Notes for the scan that a new bar may concern them.
-    fn doubt(&mut self, subscription: SubscriptionIndex, holder: Holder) {
+    fn doubt(&mut self, subscription: SubscriptionIndex, holder: Holder, marks: u64) {
         let Some(own) = self.subscriptions.get(subscription.at()) else {
             return;
         };
@@ -203,15 +201,18 @@ impl Pools {
             .is_none_or(|domain| domain.name.is_none());
         if holder == Holder::Subscription || holder == Holder::Domain && alone {
             if let Some(seat) = self.seats.get_mut(subscription.at()) {
-                seat.doubtful = true;
+                seat.doubts |= marks;
             }
             return;
         }
         for (other, seat) in self.subscriptions.iter().zip(&mut self.seats) {
-            seat.doubtful |= match holder {
+            let concerned = match holder {
                 Holder::Provider => other.provider == own.provider,
-                _ => other.domain == own.domain,
+                Holder::Subscription | Holder::Domain => other.domain == own.domain,
             };
+            if concerned {
+                seat.doubts |= marks;
+            }
         }
     }
 
@@ -251,107 +252,7 @@ impl Pools {
         changed
     }
 
-    /// D11: an answer that is no failure.
-    fn answered(
-        &mut self,
-        ticket: &Ticket,
-        class: Class,
-        now: Timestamp,
-        consequences: &mut Consequences,
-    ) -> bool {
-        let passes = matches!(class, Class::Ok | Class::ClientError);
-        let Some(own) = self.subscriptions.get_mut(ticket.subscription.at()) else {
-            return false;
-        };
-        let passed = own.ejection.answered(ticket.attempt, passes, now);
-        if passed {
-            self.tell(
-                ticket,
-                Change::Recovered { limit_group: None },
-                now,
-                consequences,
-            );
-        }
-        passed
-    }
-
-    /// D11: `upstream_error`, silence, or a failed connect.
-    fn failed(&mut self, ticket: &Ticket, now: Timestamp, consequences: &mut Consequences) -> bool {
-        let counted = self
-            .tickets
-            .out(ticket)
-            .is_some_and(|out| std::mem::replace(&mut out.failed, true));
-        let own = self.subscriptions.get_mut(ticket.subscription.at());
-        let Some(own) = own.filter(|own| !counted && !own.draining) else {
-            return false;
-        };
-        let until = match own.ejection.failed(ticket.attempt, now) {
-            Failure::Counted => return false,
-            Failure::Renewed { until } => until,
-            Failure::Enough if self.can_spare(ticket.subscription, &ticket.group, now) => {
-                let Some(until) = self.eject(ticket.subscription, now) else {
-                    return false;
-                };
-                until
-            }
-            Failure::Enough => return false,
-        };
-        self.tell(ticket, Change::Ejected { until }, now, consequences);
-        true
-    }
-
-    fn eject(&mut self, subscription: SubscriptionIndex, now: Timestamp) -> Option<Timestamp> {
-        let own = self.subscriptions.get_mut(subscription.at())?;
-        self.seats.get_mut(subscription.at())?.doubtful = true;
-        Some(own.ejection.eject(now))
-    }
-
-    /// D11: in every pool at most half may be ejected, and another member must be eligible.
-    fn can_spare(
-        &self,
-        subscription: SubscriptionIndex,
-        group: &LimitGroup,
-        now: Timestamp,
-    ) -> bool {
-        let Some(own) = self.subscriptions.get(subscription.at()) else {
-            return false;
-        };
-        let pools = own
-            .pools
-            .iter()
-            .filter_map(|pool| Some((*pool, self.pools.get(pool.at())?)));
-        let mut any = false;
-        for (index, pool) in pools {
-            any = true;
-            let others = || {
-                let members = pool.members.iter().map(|member| member.subscription);
-                members.filter(|other| *other != subscription)
-            };
-            let ejected = others().filter(|other| {
-                let other = self.subscriptions.get(other.at());
-                other.is_some_and(|other| other.ejection.is_active())
-            });
-            let asks = Asks {
-                pool: index,
-                group,
-                model: None,
-                owner: None,
-                session: None,
-                tried: &Tried::new(),
-                arrival: now,
-                deadline: now,
-                waiting: false,
-            };
-            let half = pool.members.len() / 2;
-            let replaceable = others().any(|other| self.standing(other, &asks, now).is_open());
-            if ejected.count() >= half || !replaceable {
-                return false;
-            }
-        }
-        any
-    }
-
-    fn tell(
+    pub(super) fn tell(
         &self,
         ticket: &Ticket,
         change: Change,

@@ -152,19 +152,21 @@ impl Pools {
         &mut self,
         pool: PoolIndex,
         session: SessionKey,
-        former: SubscriptionIndex,
+        left: SubscriptionIndex,
         now_at: SubscriptionIndex,
     ) {
-        let sticks =
-            |lane: &Lane| lane.key.pool == pool && lane.key.target == Target::Stick(former);
         let of_it = |waiter: &Waiter| waiter.session == Some(session);
-        while let Some(id) = self.queue.find_waiter(sticks, of_it) {
+        let sticks = |pools: &Self, lane: &Lane| match lane.key.target {
+            Target::Stick(warm) => lane.key.pool == pool && pools.successor(warm) == left,
+            Target::Any | Target::Must(_) => false,
+        };
+        while let Some(id) = self.queue.find_waiter(|lane| sticks(self, lane), of_it) {
             self.retarget(id, Target::Stick(now_at), Timestamp::ZERO);
         }
     }
 
     /// `false`: every ticket of the process is out.
-    fn grant(
+    pub(super) fn grant(
         &mut self,
         lane: LaneId,
         id: WaiterId,

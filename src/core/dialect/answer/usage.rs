@@ -113,77 +113,128 @@ pub(in crate::core::dialect) fn report_of(json: &[u8]) -> Usage {
     };
     let leaves = counts.leaves.get(..counts.len).unwrap_or_default();
     // Cohere: what was processed, not what is billed.
-    let holder = if leaves.iter().any(|leaf| leaf.holder == "tokens") {
-        "tokens"
-    } else {
-        ""
-    };
-    let within = |holder: &str, name: &str| {
-        let mut found = leaves
-            .iter()
-            .filter(|leaf| leaf.holder == holder && leaf.name == name);
-        found.next_back().map(|leaf| leaf.count)
-    };
-    let first = |names: &[&str]| names.iter().find_map(|name| within(holder, name));
-    let details = |names: &[&str], detail: &str| names.iter().find_map(|name| within(name, detail));
-    let prompt = ["prompt_tokens_details", "input_tokens_details"];
-    let completion = ["completion_tokens_details", "output_tokens_details"];
+    let processed = leaves.iter().any(|leaf| leaf.holder == "tokens");
+    let mut words = Words::default();
+    for leaf in leaves {
+        words.take(leaf, processed);
+    }
+    words.usage()
+}
 
-    let input = first(&[
-        "input_tokens",
-        "prompt_tokens",
-        "promptTokenCount",
-        "inputTokens",
-        "inputTokenCount",
-        "input_token_count",
-    ]);
-    let thoughts = first(&["thoughtsTokenCount"]);
-    let reasoning = details(&completion, "reasoning_tokens")
-        .or(thoughts)
-        .or_else(|| first(&["reasoning_tokens"]));
-    let output = first(&[
-        "output_tokens",
-        "completion_tokens",
-        "outputTokens",
-        "outputTokenCount",
-        "output_token_count",
-    ]);
-    let candidates = first(&["candidatesTokenCount"]);
-    let output = match (output, candidates, thoughts) {
-        (None, None, None) => None,
-        (Some(output), None, None) => Some(with_reasoning(
-            output,
+/// Each figure by the best of the words for it that a report has.
+#[derive(Default)]
+struct Words {
+    input: Best,
+    output: Best,
+    candidates: Best,
+    thoughts: Best,
+    reasoning: Best,
+    cache_read: Best,
+    cache_write: Best,
+    total: Best,
+}
+
+/// The count under the word of the lowest rank; of equal words the last.
+#[derive(Clone, Copy, Default)]
+struct Best(Option<(u8, u64)>);
+
+impl Best {
+    fn take(&mut self, rank: u8, count: u64) {
+        if self.0.is_none_or(|(known, _)| rank <= known) {
+            self.0 = Some((rank, count));
+        }
+    }
+
+    fn count(self) -> Option<u64> {
+        self.0.map(|(_, count)| count)
+    }
+}
+
+impl Words {
+    fn take(&mut self, leaf: &Leaf<'_>, processed: bool) {
+        let count = leaf.count;
+        match leaf.holder {
+            "tokens" => self.outermost(leaf.name, count),
+            "" if processed && leaf.name == "cached_tokens" => self.cache_read.take(20, count),
+            _ if processed => {}
+            "" => self.outermost(leaf.name, count),
+            "prompt_tokens_details" => self.prompt(0, leaf.name, count),
+            "input_tokens_details" => self.prompt(1, leaf.name, count),
+            "completion_tokens_details" if leaf.name == "reasoning_tokens" => {
+                self.reasoning.take(0, count)
+            }
+            "output_tokens_details" if leaf.name == "reasoning_tokens" => {
+                self.reasoning.take(1, count)
+            }
+            _ => {}
+        }
+    }
+
+    fn prompt(&mut self, rank: u8, name: &str, count: u64) {
+        match name {
+            "cached_tokens" => self.cache_read.take(10 + rank, count),
+            "cache_write_tokens" => self.cache_write.take(10 + rank, count),
+            _ => {}
+        }
+    }
+
+    fn outermost(&mut self, name: &str, count: u64) {
+        match name {
+            "input_tokens" => self.input.take(0, count),
+            "prompt_tokens" => self.input.take(1, count),
+            "promptTokenCount" => self.input.take(2, count),
+            "inputTokens" => self.input.take(3, count),
+            "inputTokenCount" => self.input.take(4, count),
+            "input_token_count" => self.input.take(5, count),
+            "output_tokens" => self.output.take(0, count),
+            "completion_tokens" => self.output.take(1, count),
+            "outputTokens" => self.output.take(2, count),
+            "outputTokenCount" => self.output.take(3, count),
+            "output_token_count" => self.output.take(4, count),
+            "candidatesTokenCount" => self.candidates.take(0, count),
+            "thoughtsTokenCount" => self.thoughts.take(0, count),
+            "reasoning_tokens" => self.reasoning.take(3, count),
+            "total_tokens" => self.total.take(0, count),
+            "cache_read_input_tokens" => self.cache_read.take(0, count),
+            "cachedContentTokenCount" => self.cache_read.take(1, count),
+            "cacheReadInputTokens" => self.cache_read.take(2, count),
+            "cacheReadInputTokenCount" => self.cache_read.take(3, count),
+            "cached_tokens" => self.cache_read.take(4, count),
+            "prompt_cache_hit_tokens" => self.cache_read.take(5, count),
+            "cache_creation_input_tokens" => self.cache_write.take(0, count),
+            "cacheWriteInputTokens" => self.cache_write.take(1, count),
+            "cacheWriteInputTokenCount" => self.cache_write.take(2, count),
+            _ => {}
+        }
+    }
+
+    fn usage(self) -> Usage {
+        let input = self.input.count();
+        let (candidates, thoughts) = (self.candidates.count(), self.thoughts.count());
+        let mut reasoning = self.reasoning;
+        if let Some(thoughts) = thoughts {
+            reasoning.take(2, thoughts);
+        }
+        let reasoning = reasoning.count();
+        let output = match (self.output.count(), candidates, thoughts) {
+            (None, None, None) => None,
+            (Some(output), None, None) => {
+                Some(with_reasoning(output, input, reasoning, self.total.count()))
+            }
+            (output, candidates, thoughts) => Some(
+                output
+                    .or(candidates)
+                    .unwrap_or(0)
+                    .saturating_add(thoughts.unwrap_or(0)),
+            ),
+        };
+        Usage {
             input,
+            output,
+            cache_read: self.cache_read.count(),
+            cache_write: self.cache_write.count(),
             reasoning,
-            first(&["total_tokens"]),
-        )),
-        (output, candidates, thoughts) => Some(
-            output
-                .or(candidates)
-                .unwrap_or(0)
-                .saturating_add(thoughts.unwrap_or(0)),
-        ),
-    };
-    Usage {
-        input,
-        output,
-        cache_read: first(&[
-            "cache_read_input_tokens",
-            "cachedContentTokenCount",
-            "cacheReadInputTokens",
-            "cacheReadInputTokenCount",
-            "cached_tokens",
-            "prompt_cache_hit_tokens",
-        ])
-        .or_else(|| details(&prompt, "cached_tokens"))
-        .or_else(|| within("", "cached_tokens")),
-        cache_write: first(&[
-            "cache_creation_input_tokens",
-            "cacheWriteInputTokens",
-            "cacheWriteInputTokenCount",
-        ])
-        .or_else(|| details(&prompt, "cache_write_tokens")),
-        reasoning,
+        }
     }
 }
 

@@ -246,3 +246,49 @@ fn handles_are_their_owners_and_follow_a_changed_credential() {
     );
     assert_eq!(world.grant(&must(&world, sub(0))).subscription(), owner);
 }
+
+// S2, C5: when another request of the session moves it, those who wait go where it went
+#[test]
+fn waiters_follow_their_session() {
+    for changed_credential in [false, true] {
+        let mut layout = layout(2);
+        layout.subscriptions[0].max_in_flight = Some(1);
+        let mut world = World::new(layout);
+        let demand = should(&world);
+        let _held = world.grant(&demand);
+        if changed_credential {
+            world.layout.subscriptions[0].fingerprint = 2;
+            world.reload();
+        }
+        let waiters: Vec<_> = (0..2).map(|_| world.wait(&should(&world))).collect();
+        let impatient = Demand {
+            max_wait: Some(Duration::ZERO),
+            ..should(&world)
+        };
+        let moved = world.grant(&impatient);
+        assert_eq!(moved.subscription(), sub(1));
+        assert_eq!(world.grantees(), waiters);
+        assert_eq!(world.snapshot().session_moves, 1);
+    }
+}
+
+// S2: who has less time than stick_wait moves when it ends, also behind others of its session
+#[test]
+fn an_almost_impatient_session_moves_at_its_deadline() {
+    let mut layout = layout(2);
+    layout.subscriptions[0].max_in_flight = Some(1);
+    let mut world = World::new(layout);
+    let demand = should(&world);
+    let _held = world.grant(&demand);
+    let patient = world.wait(&should(&world));
+    let hasty = world.wait(&Demand {
+        max_wait: Some(seconds(1)),
+        ..should(&world)
+    });
+    world.pass(seconds(1));
+    assert_eq!(world.pools.expire(hasty, world.now, &mut world.out), None);
+    world.carry_out();
+    assert_eq!(world.granted[0].1.subscription(), sub(1));
+    assert_eq!(world.grantees()[0], hasty);
+    let _ = patient;
+}

@@ -92,6 +92,9 @@ fn mixed() -> Layout {
     layout.subscriptions[3].max_in_flight = Some(4);
     layout.subscriptions[4].max_in_flight = Some(2);
     layout.subscriptions[4].provider = Arc::from("other");
+    for own in &mut layout.subscriptions[3..] {
+        own.endpoint = Arc::from("https://elsewhere");
+    }
     layout.pools = vec![pool("main", &[0, 1, 2, 3]), pool("other", &[2, 4])];
     layout.pools[0].max_waiting = 40;
     layout
@@ -110,6 +113,8 @@ struct History {
     world: World,
     out: Vec<Ticket>,
     waiters: HashMap<WaiterId, (Demand, Timestamp)>,
+    /// Endpoints out of reach for those who wait.
+    kept: HashMap<WaiterId, Tried>,
     granted: usize,
     settled: usize,
     /// What was stated of a limit: whose it is, which model it stops, and until when nothing may be granted.
@@ -122,6 +127,7 @@ impl History {
             world: World::new(mixed()),
             out: Vec::new(),
             waiters: HashMap::new(),
+            kept: HashMap::new(),
             granted: 0,
             settled: 0,
             stated: HashMap::new(),
@@ -189,21 +195,36 @@ impl History {
             entropy,
             ..self.world.of_model(&format!("m{model}"))
         };
-        match self.world.try_acquire(&demand, &Tried::new()) {
-            Acquisition::Granted(ticket) => self.grant(ticket),
-            Acquisition::Refused(refused) => {
-                assert!(
-                    refused
-                        .earliest
-                        .is_none_or(|earliest| self.world.now < earliest)
-                );
+        // A third of them are requests tried again: they came earlier, and know who refused them.
+        let again = entropy.is_multiple_of(3);
+        let earlier = super::millis(if again { entropy >> 16 & 0xfff } else { 0 });
+        let demand = Demand {
+            arrival: demand.arrival - earlier,
+            ..demand
+        };
+        let tried = if again {
+            self.tried(entropy >> 32)
+        } else {
+            Tried::new()
+        };
+        let truthful =
+            |refused: &Refused, now| refused.earliest.is_none_or(|earliest| now <= earliest);
+        match self.world.try_acquire(&demand, &tried) {
+            Acquisition::Granted(ticket) => {
+                assert!(!tried.has_refused(ticket.subscription()));
+                self.check_reach(&ticket, &tried);
+                self.grant(ticket);
             }
+            Acquisition::Refused(refused) => assert!(truthful(&refused, self.world.now)),
             Acquisition::MustWait => {
                 let (world, out) = (&mut self.world.pools, &mut self.world.out);
-                match world.enter(&demand, &Tried::new(), self.world.now, out) {
+                match world.enter(&demand, &tried, self.world.now, out) {
                     Entrance::Waiting { waiter, deadline } => {
                         assert!(self.world.now <= deadline);
                         self.waiters.insert(waiter, (demand, deadline));
+                        self.kept.insert(waiter, tried.waiting());
+                        // Whoever refused it may be open again: that grant is the keeper's.
+                        self.world.pass(Duration::ZERO);
                     }
                     Entrance::Refused(refused) => {
                         assert_eq!(refused.reason, RefusalReason::QueueFull)
@@ -212,6 +233,27 @@ impl History {
                 }
             }
         }
+    }
+
+    /// Four bits for each subscription: mostly untried.
+    fn tried(&self, bits: u64) -> Tried {
+        let mut tried = Tried::new();
+        for (place, &index) in self.world.applied.subscriptions.iter().enumerate() {
+            match bits >> (4 * place) & 0xf {
+                0..3 => tried.refused(index),
+                3 => tried.errored(index),
+                4 => tried.failed(index),
+                _ => {}
+            }
+        }
+        tried
+    }
+
+    /// C8 (d): nobody goes to an endpoint that it could not reach.
+    fn check_reach(&self, ticket: &Ticket, tried: &Tried) {
+        let endpoint = |of: SubscriptionIndex| self.world.pools.subscriptions[of.at()].endpoint;
+        let on = endpoint(ticket.subscription());
+        assert!(tried.unreachable().all(|failed| endpoint(failed) != on));
     }
 
     fn answer(&mut self, nth: usize, verdict: Verdict, observe: bool) {
@@ -342,13 +384,16 @@ impl History {
             if let Affinity::Must { owner, .. } = demand.affinity {
                 assert_eq!(self.world.pools.successor(owner), ticket.subscription());
             }
-            if demand.affinity == Affinity::None {
+            let kept = self.kept.remove(&waiter).expect("it waited");
+            self.check_reach(&ticket, &kept);
+            if demand.affinity == Affinity::None && kept.is_empty() {
                 // Of those alike, who came first goes first.
-                let behind = self.waiters.values().filter(|(other, _)| {
+                let behind = self.waiters.iter().filter(|(id, (other, _))| {
                     other.pool == demand.pool
                         && other.model == demand.model
                         && other.affinity == Affinity::None
                         && other.arrival < demand.arrival
+                        && self.kept[*id].is_empty()
                 });
                 assert_eq!(behind.count(), 0, "overtaken");
                 let key = (demand.pool, demand.limit_group.clone());

@@ -577,3 +577,19 @@ fn a_grant_is_overtaken_by_a_verdict_against_its_subscription() {
     world.pass(seconds(3));
     assert!(!world.pools.is_overtaken(&two, world.now));
 }
+
+// D4: what the provider said is never shortened, by a newer guess neither
+#[test]
+fn a_newer_guess_does_not_shorten_a_stated_wait() {
+    let mut world = World::of(1);
+    let straggler = world.take();
+    world.answered_on(sub(0), limited(Some(seconds(3))));
+    world.pass(seconds(3));
+    let newer = world.take();
+    world.answer(straggler, limited(Some(seconds(50))));
+    world.answer(newer, limited(None));
+    world.pass(seconds(49));
+    assert!(!world.opens(sub(0)));
+    world.pass(seconds(1));
+    assert!(world.take().is_probe());
+}

@@ -1,22 +1,18 @@
 //! What Prometheus scrapes (O6). Counters grow from records, on the control thread, where the one reader keeps the
 //! resolved series at hand; gauges are computed from a snapshot at each scrape.
 
-use std::collections::{HashMap, HashSet};
+mod counter;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
-use crate::core::event::{AttemptRecord, RequestRecord};
-use crate::core::ledger::usage::Usage;
-use crate::core::limit::verdict::Class;
+pub use self::counter::Counter;
 use crate::core::pools::{PoolsSnapshot, State};
-use crate::records::{Names, Record, Sink};
 
-/// Models beyond this many fold into `other`.
-const MODELS: usize = 64;
 const DURATIONS: [f64; 12] = [
     0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0,
 ];
@@ -160,13 +156,7 @@ impl Metrics {
 
     /// The sink that counts records.
     pub fn sink(&self) -> Counter {
-        Counter {
-            metrics: self.clone(),
-            models: HashSet::new(),
-            requests: HashMap::new(),
-            attempts: HashMap::new(),
-            pools: HashMap::new(),
-        }
+        Counter::new(self.clone())
     }
 }
 
@@ -280,187 +270,8 @@ impl Series {
     }
 }
 
-/// Counts records into the series. It resolves a series once and keeps it.
-pub struct Counter {
-    metrics: Metrics,
-    models: HashSet<Arc<str>>,
-    requests: HashMap<RequestLabels, RequestSeries>,
-    attempts: HashMap<(u16, &'static str), IntCounter>,
-    pools: HashMap<Option<Arc<str>>, PoolSeries>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct RequestLabels {
-    pool: Option<Arc<str>>,
-    subscription: Option<Arc<str>>,
-    model: Arc<str>,
-}
-
-struct RequestSeries {
-    by_status: HashMap<&'static str, IntCounter>,
-    tokens: [Option<IntCounter>; 5],
-}
-
-struct PoolSeries {
-    duration: Histogram,
-    first_byte: Histogram,
-    wait: Histogram,
-}
-
-const KINDS: [&str; 5] = ["input", "output", "cache_read", "cache_write", "reasoning"];
-
-impl Sink for Counter {
-    fn take(&mut self, records: &[Record], names: &Names) {
-        for record in records {
-            match record {
-                Record::Request(request) => self.request(request, names),
-                Record::Attempt(attempt) => self.attempt(attempt, names),
-                Record::Event(_) => {}
-            }
-        }
-    }
-}
-
-impl Counter {
-    fn request(&mut self, request: &RequestRecord, names: &Names) {
-        let series = Arc::clone(&self.metrics.0);
-        let pool = request.pool.as_deref().unwrap_or("");
-        let model = self.model(request.model.as_deref());
-        let labels = RequestLabels {
-            pool: request.pool.clone(),
-            subscription: request.subscription.clone(),
-            model,
-        };
-        let subscription = request.subscription.as_deref().unwrap_or("");
-        let resolved = self
-            .requests
-            .entry(labels.clone())
-            .or_insert_with(|| RequestSeries {
-                by_status: HashMap::new(),
-                tokens: [const { None }; 5],
-            });
-        let status = status(request.status);
-        resolved
-            .by_status
-            .entry(status)
-            .or_insert_with(|| {
-                series
-                    .requests
-                    .with_label_values(&[pool, subscription, &*labels.model, status])
-            })
-            .inc();
-        // What was not reported has no series: unknown is not zero.
-        for ((slot, kind), count) in resolved
-            .tokens
-            .iter_mut()
-            .zip(KINDS)
-            .zip(counts(&request.usage))
-        {
-            let Some(count) = count else { continue };
-            let labels = [pool, subscription, &*labels.model, kind];
-            slot.get_or_insert_with(|| series.tokens.with_label_values(&labels))
-                .inc_by(count);
-        }
-        if let Some(code) = request.code {
-            series.refusals.with_label_values(&[pool, code]).inc();
-        }
-        if request.metered && request.verdict == Some(Class::Ok) && request.usage.is_unknown() {
-            series
-                .usage_unknown
-                .with_label_values(&[names.provider_of(subscription)])
-                .inc();
-        }
-        self.times(request, &series);
-    }
-
-    fn times(&mut self, request: &RequestRecord, series: &Series) {
-        let pool = request.pool.as_deref().unwrap_or("");
-        let times = self
-            .pools
-            .entry(request.pool.clone())
-            .or_insert_with(|| PoolSeries {
-                duration: series.duration.with_label_values(&[pool]),
-                first_byte: series.first_byte.with_label_values(&[pool]),
-                wait: series.wait.with_label_values(&[pool]),
-            });
-        times.duration.observe(request.duration.as_secs_f64());
-        if let Some(first_byte) = request.time_to_first_byte {
-            times.first_byte.observe(first_byte.as_secs_f64());
-        }
-        if !request.wait.is_zero() {
-            times.wait.observe(request.wait.as_secs_f64());
-        }
-    }
-
-    fn attempt(&mut self, attempt: &AttemptRecord, names: &Names) {
-        let series = &self.metrics.0;
-        let index = attempt.subscription;
-        self.attempts
-            .entry((index.0, attempt.verdict))
-            .or_insert_with(|| {
-                let labels = [
-                    names.provider(index),
-                    names.subscription(index),
-                    attempt.verdict,
-                ];
-                series.attempts.with_label_values(&labels)
-            })
-            .inc();
-        if matches!(attempt.next, "failover" | "retry") {
-            let reason = match attempt.verdict {
-                "rate_limited" | "quota_exhausted" => "limited",
-                "credential_invalid" => "credential",
-                "overloaded" => "overloaded",
-                "silence" if attempt.next == "failover" => "not_processed",
-                _ => "upstream_error",
-            };
-            series
-                .retries
-                .with_label_values(&[attempt.pool.as_deref().unwrap_or(""), reason])
-                .inc();
-        }
-    }
-
-    /// The label of a model: bounded in number and in characters, since clients choose it.
-    fn model(&mut self, model: Option<&str>) -> Arc<str> {
-        let Some(model) = model else {
-            return Arc::from("");
-        };
-        if let Some(known) = self.models.get(model) {
-            return Arc::clone(known);
-        }
-        if self.models.len() >= MODELS || !is_printable(model) {
-            return Arc::from("other");
-        }
-        let model: Arc<str> = Arc::from(model);
-        self.models.insert(Arc::clone(&model));
-        model
-    }
-}
-
 /// Whether a name that a client chose may be shown: what models are called, and nothing that could carry more.
 pub fn is_printable(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+".contains(&byte);
     name.len() <= 128 && name.bytes().all(is_allowed)
-}
-
-fn status(status: u16) -> &'static str {
-    match status {
-        0 => "aborted",
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    }
-}
-
-fn counts(usage: &Usage) -> [Option<u64>; 5] {
-    [
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_write,
-        usage.reasoning,
-    ]
 }
