@@ -48,7 +48,7 @@ fn pieces_of_an_answer_arrive_one_by_one_as_they_were_sent() {
     let mut head =
         "HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: chunked\r\nx-pad: "
             .to_owned();
-    while (head.len() + 4) % piece.len() != 0 {
+    while !(head.len() + 4).is_multiple_of(piece.len()) {
         head.push('p');
     }
     head.push_str("\r\n\r\n");

@@ -814,3 +814,22 @@ fn the_states_of_a_pool_are_told_in_the_words_and_types_of_the_table() {
         }
     }
 }
+
+// F7: routes told apart by models only, as in the example configuration
+#[test]
+fn a_client_without_a_key_reads_the_words_of_the_route_that_lists_his_path() {
+    let provider = provider();
+    let authpool = three(
+        &provider,
+        "",
+        "[[route]]\npool = \"m\"\nmodels = [\"claude-*\"]\n[[route]]\npool = \"o\"\n",
+    );
+    for (path, words) in [
+        ("/v1/chat/completions", Words::OpenAi),
+        ("/v1/messages", Words::Anthropic),
+    ] {
+        let ask = Ask::post(path, "{}").without("authorization");
+        let answer = ask.send(authpool.addr);
+        check(&answer, words, 401, "unauthorised", "authentication_error");
+    }
+}
