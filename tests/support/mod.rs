@@ -152,8 +152,8 @@ impl Authpool {
             .spawn()
             .unwrap();
         let log = follow(child.stderr.take().unwrap());
-        let addr = log.address("listening address=", "admin");
-        let admin = log.address("admin listening address=", "\u{0}");
+        let addr = log.address(false);
+        let admin = log.address(true);
         Self {
             child,
             addr,
@@ -327,10 +327,16 @@ impl Log {
         }
     }
 
+    /// The address in a line that says who listens, whether in text or in JSON.
     #[track_caller]
-    fn address(&self, before: &str, not: &str) -> SocketAddr {
-        let line = self.wait_for(|line| line.contains(before) && !line.contains(not));
-        let rest = line.split(before).nth(1).unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
+    fn address(&self, admin: bool) -> SocketAddr {
+        let line = self.wait_for(|line| {
+            line.contains("listening")
+                && line.contains("address")
+                && line.contains("admin listening") == admin
+        });
+        let rest = line.split("address").nth(1).unwrap();
+        let rest = rest.trim_start_matches(['"', ':', '=']);
+        rest.split(['"', ' ']).next().unwrap().parse().unwrap()
     }
 }
