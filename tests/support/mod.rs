@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub mod client;
@@ -281,6 +281,13 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         );
         std::thread::park_timeout(Duration::from_millis(2));
     }
+}
+
+/// Held by tests that load the machine or measure it, so that they run one after the other.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // Another such test has failed; that says nothing about this one.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the project's own files are.
