@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 
 use super::limits::Deadline;
 use super::outgoing::Outgoing;
+use super::quiet::Quiet;
 use super::wire::Wire;
 use crate::core::time::Timestamp;
 
@@ -27,6 +30,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(super) struct Link {
     sender: SendRequest<Outgoing>,
     driver: Driver,
+    quiet: Quiet,
     wire: Hold,
     born: Timestamp,
 }
@@ -78,6 +82,7 @@ impl Link {
         Self {
             sender,
             driver,
+            quiet: Quiet::new(),
             wire: Hold(wire),
             born,
         }
@@ -93,9 +98,27 @@ impl Link {
         &self.wire.0
     }
 
-    /// Reads and writes what can be now; the context's task is woken when there is more.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.driver.drive(cx);
+    /// Polls an answer's body: what has been read of it first, then what can be read now.
+    pub(super) fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut sides = (&mut self.driver, body, Poll::Pending);
+        self.quiet.poll(
+            cx,
+            &mut sides,
+            |(driver, body, first), cx| {
+                *first = Pin::new(&mut **body).poll_frame(cx);
+                if first.is_pending() {
+                    driver.drive(cx);
+                }
+            },
+            |(_, body, first), cx| match std::mem::replace(first, Poll::Pending) {
+                Poll::Pending => Pin::new(&mut **body).poll_frame(cx),
+                ready => ready,
+            },
+        )
     }
 
     /// Whether the last exchange is over in both directions, and the next may begin. Finishes what needs no waiting.
@@ -114,6 +137,12 @@ impl Link {
         }
         self.driver.drive(&mut Context::from_waker(Waker::noop()));
         !self.is_closed() && self.sender.is_ready() && self.wire().is_quiet()
+    }
+
+    /// Nobody uses it for now.
+    pub(super) fn rest(&self) {
+        self.quiet.forget();
+        self.wire().set_idle(true);
     }
 
     /// Whether it can never be used again.
@@ -153,12 +182,18 @@ impl Link {
         patience: Duration,
         deadline: &mut Deadline,
     ) -> Result<Response<Incoming>, Failure> {
-        let (wire, driver) = (&self.wire.0, &mut self.driver);
+        let (wire, driver, quiet) = (&self.wire.0, &mut self.driver, &self.quiet);
         let (start, before) = (deadline.now(), wire.written());
         let mut answer = pin!(self.sender.try_send_request(request));
         let result = poll_fn(|cx| {
-            driver.drive(cx);
-            if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+            let mut sides = (&mut *driver, answer.as_mut());
+            let polled = quiet.poll(
+                cx,
+                &mut sides,
+                |(driver, _), cx| driver.drive(cx),
+                |(_, answer), cx| answer.as_mut().poll(cx),
+            );
+            if let Poll::Ready(result) = polled {
                 return Poll::Ready(Some(result));
             }
             let due = start.max(wire.last_write()) + patience;

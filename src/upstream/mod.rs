@@ -10,6 +10,7 @@ mod limits;
 mod link;
 mod outgoing;
 mod pool;
+mod quiet;
 mod resolve;
 mod tls;
 mod wire;

@@ -89,7 +89,7 @@ impl Pool {
             return;
         }
         self.sweeper.get_or_init(|| self.sweep());
-        link.wire().set_idle(true);
+        link.rest();
         let (was_empty, surplus) = {
             let mut idle = self.lock();
             let was_empty = idle.is_empty();
