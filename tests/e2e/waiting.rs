@@ -1,12 +1,12 @@
 //! What is tried again, who waits and who does not: the rest of C8, C5, C1 and D11, judged by the provider's ledger.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use authpool::scripted::{Options, Provider};
 
 use super::support::client::{Answer, Ask, chat};
-use super::support::{Authpool, Setup, eventually};
+use super::support::{Authpool, PATIENCE, Setup, eventually};
 
 const CHAT: &str = "/v1/chat/completions";
 const SLOW: &str = r#"{"match":{},"times":null,"delay_ms":300,"do":{"serve":true}}"#;
@@ -190,6 +190,29 @@ fn a_subscription_whose_server_keeps_failing_is_taken_out_and_comes_back_by_a_pr
         assert!(served < 200, "it was never ejected");
         ask(&authpool);
     }
+    let start = Instant::now();
+    while provider.ledger().count("cred-a") < 7 {
+        assert!(start.elapsed() < PATIENCE, "its probes never came");
+        thread::sleep(Duration::from_millis(20)); // the offered load
+        ask(&authpool);
+    }
+    let failed: Vec<_> = provider
+        .ledger()
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.credential == "cred-a")
+        .map(|entry| entry.at)
+        .collect();
+    let (first, second) = (failed[5].since(failed[4]), failed[6].since(failed[5]));
+    println!("five failures, then probes after {first:?} and {second:?}");
+    assert!(
+        first >= Duration::from_secs(1),
+        "{first:?} after the fifth failure"
+    );
+    assert!(
+        second >= Duration::from_secs(2),
+        "{second:?} after a refused probe"
+    );
     provider.script().clear();
     let before = provider.ledger().count("cred-a");
     eventually("it serves again", || {
