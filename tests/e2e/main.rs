@@ -15,6 +15,7 @@ mod first_light;
 mod heads;
 mod limits;
 mod operation;
+mod refusals;
 mod retries;
 mod rules;
 mod secrets;
