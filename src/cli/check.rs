@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::app;
 use crate::config::{self, Config, Machine, Surroundings};
 
 /// What a configuration that cannot be taken ends with.
@@ -27,10 +28,16 @@ fn check(
 ) -> io::Result<ExitCode> {
     let path = config::path(argument, surroundings);
     match Config::load(&path, surroundings) {
-        Ok(config) => {
-            writeln!(out, "{}: ok: {}", path.display(), summary(&config))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Ok(config) => match app::check(&config) {
+            Ok(()) => {
+                writeln!(out, "{}: ok: {}", path.display(), summary(&config))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(error) => {
+                writeln!(err, "{}: {error}", path.display())?;
+                Ok(ExitCode::from(REFUSED))
+            }
+        },
         Err(error) => {
             write!(err, "{error}")?;
             let mut source = error.source();
