@@ -1,11 +1,11 @@
 //! `authpool check`: whether a configuration would be taken, and all that is wrong with it. Reads what `serve` would
 //! read, and opens nothing. Keeps O1.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::Whole;
 use crate::app;
 use crate::config::{self, Config, Machine, Surroundings};
 
@@ -34,18 +34,12 @@ fn check(
                 Ok(ExitCode::SUCCESS)
             }
             Err(error) => {
-                writeln!(err, "{}: {error}", path.display())?;
+                writeln!(err, "{}: {}", path.display(), Whole(&error))?;
                 Ok(ExitCode::from(REFUSED))
             }
         },
         Err(error) => {
-            write!(err, "{error}")?;
-            let mut source = error.source();
-            while let Some(cause) = source {
-                write!(err, ": {cause}")?;
-                source = cause.source();
-            }
-            writeln!(err)?;
+            writeln!(err, "{}", Whole(&error))?;
             Ok(ExitCode::from(REFUSED))
         }
     }
