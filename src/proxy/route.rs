@@ -55,15 +55,21 @@ impl Candidate<'_> {
     }
 }
 
-/// The dialect in whose words a head is refused before its route is chosen: of the first route that takes its host
-/// and path, else the one that F11 gives the path, else OpenAI's.
+/// The dialect in whose words a head is refused before its route is chosen: of the first route by host and
+/// prefix that lists what is called, else the first of them, else the one that F11 gives the path, else OpenAI's.
 pub fn dialect_of(routing: &Routing, head: &Parts) -> Dialect {
     let host = host(head);
-    let taken = routing.routes.iter().find_map(|route| {
-        let pool = routing.pools.get(route.pool)?;
-        matched(route, pool, head, host)?;
-        Some(pool.config.dialect)
-    });
+    let takers = || {
+        routing.routes.iter().filter_map(|route| {
+            let pool = routing.pools.get(route.pool)?;
+            Some((pool, matched(route, pool, head, host)?))
+        })
+    };
+    // Routes may differ by the model alone, which the head does not tell.
+    let taken = takers()
+        .find(|(pool, path)| listed(pool, &head.method, path).is_ok())
+        .or_else(|| takers().next())
+        .map(|(pool, _)| pool.config.dialect);
     let by_path = || {
         Dialect::of_path(
             head.uri.path(),

@@ -87,7 +87,14 @@ impl Body for Incoming {
         if self.failed {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(link) = &mut self.link
+        {
+            link.drive(cx);
+            polled = Pin::new(&mut self.body).poll_frame(cx);
+        }
+        match polled {
             Poll::Pending => self.poll_limits(cx),
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = None;

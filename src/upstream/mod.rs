@@ -66,7 +66,7 @@ impl Endpoint {
         Self(Arc::new(Inner {
             provider: Arc::clone(provider),
             host: HeaderValue::from_str(&provider.base_url.authority).ok(),
-            connector: Connector::new(provider, clock, tasks.clone(), counts, tls),
+            connector: Connector::new(provider, clock, counts, tls),
             pool: Pool::new(provider.keep_alive, clock, tasks),
             clock,
         }))

@@ -71,9 +71,11 @@ fn check(answer: &Answer, words: Words, status: u16, code: &str, kind: &str) {
     );
     let body = answer.json();
     let error = &body["error"];
-    assert_eq!(
-        (error["type"].as_str(), error["code"].as_str()),
-        (Some(kind), Some(code)),
+    assert_eq!(error["type"], kind, "{shown}");
+    // OpenAI's own word for a model that is not there
+    let word = error["code"].as_str();
+    assert!(
+        word == Some(code) || (status, word) == (404, Some("model_not_found")),
         "{shown}"
     );
     assert!(
@@ -810,5 +812,24 @@ fn the_states_of_a_pool_are_told_in_the_words_and_types_of_the_table() {
                 _ => assert_eq!(after, None, "{code}"),
             }
         }
+    }
+}
+
+// F7: routes told apart by models only, as in the example configuration
+#[test]
+fn a_client_without_a_key_reads_the_words_of_the_route_that_lists_his_path() {
+    let provider = provider();
+    let authpool = three(
+        &provider,
+        "",
+        "[[route]]\npool = \"m\"\nmodels = [\"claude-*\"]\n[[route]]\npool = \"o\"\n",
+    );
+    for (path, words) in [
+        ("/v1/chat/completions", Words::OpenAi),
+        ("/v1/messages", Words::Anthropic),
+    ] {
+        let ask = Ask::post(path, "{}").without("authorization");
+        let answer = ask.send(authpool.addr);
+        check(&answer, words, 401, "unauthorised", "authentication_error");
     }
 }

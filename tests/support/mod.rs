@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub mod client;
@@ -152,8 +152,8 @@ impl Authpool {
             .spawn()
             .unwrap();
         let log = follow(child.stderr.take().unwrap());
-        let addr = log.address("listening address=", "admin");
-        let admin = log.address("admin listening address=", "\u{0}");
+        let addr = log.address(false);
+        let admin = log.address(true);
         Self {
             child,
             addr,
@@ -283,6 +283,13 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Held by tests that load the machine or measure it, so that they run one after the other.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // Another such test has failed; that says nothing about this one.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Where the project's own files are.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -327,10 +334,16 @@ impl Log {
         }
     }
 
+    /// The address in a line that says who listens, whether in text or in JSON.
     #[track_caller]
-    fn address(&self, before: &str, not: &str) -> SocketAddr {
-        let line = self.wait_for(|line| line.contains(before) && !line.contains(not));
-        let rest = line.split(before).nth(1).unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
+    fn address(&self, admin: bool) -> SocketAddr {
+        let line = self.wait_for(|line| {
+            line.contains("listening")
+                && line.contains("address")
+                && line.contains("admin listening") == admin
+        });
+        let rest = line.split("address").nth(1).unwrap();
+        let rest = rest.trim_start_matches(['"', ':', '=']);
+        rest.split(['"', ' ']).next().unwrap().parse().unwrap()
     }
 }
