@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod canaries;
 mod clients;
 mod connections;
 mod counting;
