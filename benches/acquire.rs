@@ -1,5 +1,5 @@
-//! What one request costs under the pools' guard (X2): acquire and settle, everything open, and with a bar on every
-//! subscription's other model. In time: one thread, no contention.
+//! What one request costs under the pools' guard (X2): arrive, acquire, observe and settle, with everything open, with
+//! a session each, and with a bar on every subscription for another model. One thread, no contention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,6 @@ fn acquire(criterion: &mut Criterion) {
                 round(&balancer, &demand, OK);
             });
         });
-        // Every subscription has a bar on another model, so that every seat has to be asked.
         for index in 0..subscriptions {
             let owner = SubscriptionIndex(u16::try_from(index).unwrap_or(0));
             let other = demand(
@@ -106,7 +105,7 @@ fn acquire(criterion: &mut Criterion) {
                 lease.settle(Outcome::Answered(barred));
             }
         }
-        group.bench_function("doubtful", |bencher| {
+        group.bench_function("barred", |bencher| {
             bencher.iter(|| round(&balancer, &plain, OK))
         });
         group.finish();

@@ -77,24 +77,28 @@ fn works() -> Vec<Work> {
             prompt(bytes)
         )
     };
+    let paced = chat(true, 950, 64).replace(
+        "\"max_tokens\":64",
+        "\"max_tokens\":64,\"scripted\":{\"gap_ms\":2}",
+    );
+    let one = |name, body| Work {
+        name,
+        body,
+        unit: "request",
+        units: 1.0,
+    };
     vec![
+        one("1 KiB request, JSON", chat(false, 950, 16)),
+        one("64 KiB request, JSON", chat(false, 64 * 1024, 16)),
+        one(
+            "1 KiB request, stream of 66 events at once",
+            chat(true, 950, 64),
+        ),
         Work {
-            name: "1 KiB request, JSON",
-            body: chat(false, 950, 16),
-            unit: "request",
-            units: 1.0,
-        },
-        Work {
-            name: "64 KiB request, JSON",
-            body: chat(false, 64 * 1024, 16),
-            unit: "request",
-            units: 1.0,
-        },
-        Work {
-            name: "1 KiB request, stream",
-            body: chat(true, 950, 64),
-            unit: "request",
-            units: 1.0,
+            name: "1 KiB request, stream of 66 events 2 ms apart",
+            body: paced,
+            unit: "event",
+            units: 66.0,
         },
     ]
 }

@@ -44,6 +44,10 @@ pub fn layout(config: &Config, state: &RandomState) -> Layout {
 pub fn names(config: &Config, applied: &Applied, before: &Names) -> Names {
     let mut subscriptions = before.subscriptions.clone();
     for (subscription, index) in config.subscriptions.iter().zip(&applied.subscriptions) {
+        // The pools' table is full: this one never serves.
+        if index.0 == u16::MAX {
+            continue;
+        }
         if subscriptions.len() <= index.at() {
             subscriptions.resize(index.at() + 1, (Arc::from(""), Arc::from("")));
         }

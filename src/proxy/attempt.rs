@@ -17,6 +17,7 @@ use crate::balancer::{Acquired, Lease, RefusalReason, Refused};
 use crate::core::choice::tried::Tried;
 use crate::core::id::SubscriptionIndex;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
+use crate::core::pools::Demand;
 use crate::upstream::SendError;
 
 /// All tries of a request, of every kind.
@@ -112,7 +113,12 @@ impl Proxy {
                     }
                 }
                 Ended::Silent(error) if !error.sent => {
-                    lease.settle(Outcome::Silence { sent: false });
+                    // Handed back unsent by a connection that was dying: nobody's failure.
+                    lease.settle(if error.connect {
+                        Outcome::Silence { sent: false }
+                    } else {
+                        Outcome::Abandoned
+                    });
                     exchange.attempted(subscription, 0, None, "failover");
                     if error.connect {
                         course.tried.failed(subscription);
@@ -167,8 +173,18 @@ impl Proxy {
         course: &mut Course,
     ) -> Result<Option<Lease>, Refusal> {
         loop {
+            // After (b), (c) and (d) nothing is waited for: what was answered passes instead (C8 g).
             let may_wait = matches!(course.last, Last::Wait);
-            match self.0.balancer.acquire(&call.demand, &course.tried) {
+            let acquired = if may_wait {
+                self.0.balancer.acquire(&call.demand, &course.tried)
+            } else {
+                let at_once = Demand {
+                    max_wait: Some(Duration::ZERO),
+                    ..call.demand.clone()
+                };
+                self.0.balancer.acquire(&at_once, &course.tried)
+            };
+            match acquired {
                 Acquired::Granted(lease) => {
                     let paid = !course.unpaid || self.0.balancer.charge_retry(call.demand.pool);
                     course.unpaid = false;

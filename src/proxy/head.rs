@@ -2,7 +2,7 @@
 //! that is not named here passes unchanged, in its order among lines of one name.
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue,
 };
 
 use super::refusal::Reason;
@@ -151,7 +151,7 @@ fn is_credential(name: &str) -> bool {
 /// K7: only authpool decides which credential, account, server and identity are used. Further names are those by
 /// which other gateways let a client choose the server or the account.
 fn is_withheld(name: &str) -> bool {
-    if is_credential(name) || name.contains('_') || name == COOKIE.as_str() {
+    if is_credential(name) || name.contains('_') || matches!(name, "cookie" | "cookie2") {
         return true;
     }
     match name.as_bytes().first() {
@@ -195,7 +195,10 @@ fn is_withheld_x(name: &str) -> bool {
         Some(b'u') => any(&["x-upstream-"]),
         Some(b'b') => name == "x-base-url" || any(&["x-bf-"]),
         Some(b'h') => matches!(name, "x-host" | "x-http-method" | "x-http-method-override"),
-        Some(b'a') => matches!(name, "x-api-base" | "x-azure-clientip"),
+        Some(b'a') => matches!(
+            name,
+            "x-api-base" | "x-azure-clientip" | "x-arr-clientcert" | "x-amzn-mtls-clientcert"
+        ),
         Some(b'm') => name == "x-method-override",
         _ => false,
     }

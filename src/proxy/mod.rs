@@ -32,6 +32,7 @@ pub use self::replay::BodyMemory;
 use self::table::Table;
 use crate::balancer::Balancer;
 use crate::clock::Clock;
+use crate::core::dialect::Dialect;
 use crate::core::dialect::endpoint::path_fault;
 use crate::core::dialect::read::request::RequestReader;
 use crate::records::Records;
@@ -98,12 +99,12 @@ impl Proxy {
     ) -> Result<Response<Body>, Refusal> {
         let table = self.0.table.load_full();
         let routing = &table.routing;
-        let words = route::dialect_of(&head);
-        check_head(&head).map_err(|reason| reason.in_words_of(words))?;
+        let worded = |reason: Reason| reason.in_words_of(route::dialect_of(routing, &head));
+        check_head(&head).map_err(worded)?;
         if head.method == Method::HEAD && head.uri.path() == "/" {
             return Ok(alive(exchange));
         }
-        let caller = admit::caller(routing, &head).map_err(|reason| reason.in_words_of(words))?;
+        let caller = admit::caller(routing, &head).map_err(worded)?;
         let client = caller.client.as_deref();
         exchange.note(|record| record.client = client.map(|client| Arc::clone(&client.id)));
         if let Some(permit) = caller.permit {
@@ -112,7 +113,7 @@ impl Proxy {
         let candidates = route::candidates(routing, &head, client)?;
         let words = candidates
             .first()
-            .map_or(words, |candidate| candidate.pool.config.dialect);
+            .map_or(Dialect::OpenAi, |candidate| candidate.pool.config.dialect);
         let wishes = admit::wishes(&head.headers).map_err(|reason| reason.in_words_of(words))?;
         let mut reader = RequestReader::new();
         let held = replay::hold(body, routing.body_limit, &self.0.memory, &mut reader)

@@ -55,13 +55,28 @@ impl Candidate<'_> {
     }
 }
 
-/// The dialect in whose words a request without a route is answered.
-pub fn dialect_of(head: &Parts) -> Dialect {
-    Dialect::of_path(
-        head.uri.path(),
-        head.headers.contains_key("anthropic-version"),
-    )
-    .unwrap_or(Dialect::OpenAi)
+/// The dialect in whose words a head is refused before its route is chosen: of the first route by host and
+/// prefix that lists what is called, else the first of them, else the one that F11 gives the path, else OpenAI's.
+pub fn dialect_of(routing: &Routing, head: &Parts) -> Dialect {
+    let host = host(head);
+    let takers = || {
+        routing.routes.iter().filter_map(|route| {
+            let pool = routing.pools.get(route.pool)?;
+            Some((pool, matched(route, pool, head, host)?))
+        })
+    };
+    // Routes may differ by the model alone, which the head does not tell.
+    let taken = takers()
+        .find(|(pool, path)| listed(pool, &head.method, path).is_ok())
+        .or_else(|| takers().next())
+        .map(|(pool, _)| pool.config.dialect);
+    let by_path = || {
+        Dialect::of_path(
+            head.uri.path(),
+            head.headers.contains_key("anthropic-version"),
+        )
+    };
+    taken.or_else(by_path).unwrap_or(Dialect::OpenAi)
 }
 
 /// Every route that takes this head, in file order; never empty.
@@ -74,7 +89,6 @@ pub fn candidates<'a>(
     head: &'a Parts,
     client: Option<&Client>,
 ) -> Result<Vec<Candidate<'a>>, Refusal> {
-    let words = dialect_of(head);
     let host = host(head);
     let mut found = Vec::with_capacity(1);
     let mut fault: Option<(u8, Refusal)> = None;
@@ -122,7 +136,7 @@ pub fn candidates<'a>(
     if found.is_empty() {
         let nothing = || {
             Reason::NotFound("no route of this proxy takes this host and path".into())
-                .in_words_of(words)
+                .in_words_of(dialect_of(routing, head))
         };
         return Err(fault.map_or_else(nothing, |(_, refusal)| refusal));
     }
@@ -147,7 +161,7 @@ pub fn choose<'a>(
         .iter()
         .find(|candidate| takes(&candidate.route.models))
         .copied()
-        .ok_or_else(|| Reason::ModelNotFound(model.map(str::to_owned)).in_words_of(words))?;
+        .ok_or_else(|| no_route_for(model).in_words_of(words))?;
     let Some(client) = client else {
         return Ok(chosen);
     };
@@ -163,6 +177,13 @@ pub fn choose<'a>(
         None => "your models are restricted, so the request has to name one".into(),
     };
     Err(Reason::Forbidden(message).in_words_of(chosen.pool.config.dialect))
+}
+
+fn no_route_for(model: Option<&str>) -> Reason {
+    let model = model.unwrap_or_default();
+    Reason::NotFound(
+        format!("no route of this proxy takes the model `{model}`; ask for another").into(),
+    )
 }
 
 /// The path that the route leaves; `None` where it does not match.

@@ -104,6 +104,10 @@ impl Routing {
     pub fn new(config: &Config, applied: &Applied, clients: Arc<Clients>) -> Self {
         let mut targets = Vec::new();
         for (subscription, index) in config.subscriptions.iter().zip(&applied.subscriptions) {
+            // The pools' table is full: this one never serves.
+            if index.0 == u16::MAX {
+                continue;
+            }
             if targets.len() <= index.at() {
                 targets.resize_with(index.at() + 1, || None);
             }

@@ -19,13 +19,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::error::ConnectError;
-use super::link::Link;
+use super::link::{Driver, Link};
 use super::resolve::{Resolver, is_forbidden};
 use super::tls::server_name;
 use super::wire::{ConnectionCounts, Socket, Wire};
 use crate::clock::Clock;
 use crate::config::ProviderConfig;
-use crate::tasks::Tasks;
 
 /// The largest head of an answer, and the most that a connection's buffers keep. Heads of the big providers take
 /// 2 to 4 KiB, behind a chatty edge 8; what a connection has grown to it keeps through every later stream.
@@ -41,7 +40,6 @@ pub(super) struct Connector {
     limit: Duration,
     http: hyper::client::conn::http1::Builder,
     clock: Clock,
-    tasks: Tasks,
     counts: Arc<ConnectionCounts>,
 }
 
@@ -56,7 +54,6 @@ impl Connector {
     pub(super) fn new(
         provider: &ProviderConfig,
         clock: Clock,
-        tasks: Tasks,
         counts: Arc<ConnectionCounts>,
         tls: Option<Arc<ClientConfig>>,
     ) -> Self {
@@ -74,7 +71,6 @@ impl Connector {
             limit: provider.connect,
             http,
             clock,
-            tasks,
             counts,
         }
     }
@@ -92,11 +88,11 @@ impl Connector {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ConnectError::Handshake)?;
-        let task = self.tasks.own(async move {
+        let driver = Driver::new(async move {
             // Its errors reach whoever waits for the answer.
             let _ = connection.await;
         });
-        Ok(Link::new(sender, task, wire, self.clock.now()))
+        Ok(Link::new(sender, driver, wire, self.clock.now()))
     }
 
     async fn reach(&self) -> Result<TcpStream, ConnectError> {

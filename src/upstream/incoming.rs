@@ -87,7 +87,12 @@ impl Body for Incoming {
         if self.failed {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        let this = &mut *self;
+        let polled = match &mut this.link {
+            Some(link) => link.poll_body(&mut this.body, cx),
+            None => Pin::new(&mut this.body).poll_frame(cx),
+        };
+        match polled {
             Poll::Pending => self.poll_limits(cx),
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = None;

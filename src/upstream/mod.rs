@@ -10,6 +10,7 @@ mod limits;
 mod link;
 mod outgoing;
 mod pool;
+mod quiet;
 mod resolve;
 mod tls;
 mod wire;
@@ -66,7 +67,7 @@ impl Endpoint {
         Self(Arc::new(Inner {
             provider: Arc::clone(provider),
             host: HeaderValue::from_str(&provider.base_url.authority).ok(),
-            connector: Connector::new(provider, clock, tasks.clone(), counts, tls),
+            connector: Connector::new(provider, clock, counts, tls),
             pool: Pool::new(provider.keep_alive, clock, tasks),
             clock,
         }))

@@ -19,6 +19,8 @@ use crate::tasks::{Owned, Tasks};
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// The longest `keep_alive`, whatever is configured.
 const MAX_IDLE: Duration = Duration::from_secs(30);
+/// How often unused connections are looked at: nothing else notices that a provider closed one.
+const LOOK: Duration = Duration::from_secs(1);
 /// Unused connections kept; the oldest goes when one more comes.
 const CAPACITY: usize = 256;
 
@@ -54,8 +56,8 @@ impl Pool {
         let now = self.clock.now();
         loop {
             // The guard is gone before a dead one is dropped.
-            let Idle { link, until } = self.lock().pop_back()?;
-            if now < until && link.is_ready() && link.wire().is_quiet() {
+            let Idle { mut link, until } = self.lock().pop_back()?;
+            if now < until && link.is_ready() && link.is_quiet() {
                 link.wire().set_idle(false);
                 return Some(link);
             }
@@ -63,7 +65,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is over, or lets it become so within a second; else drops it.
-    pub(super) fn give_back(self: &Arc<Self>, link: Link) {
+    pub(super) fn give_back(self: &Arc<Self>, mut link: Link) {
         if link.is_closed() {
             return;
         }
@@ -87,7 +89,7 @@ impl Pool {
             return;
         }
         self.sweeper.get_or_init(|| self.sweep());
-        link.wire().set_idle(true);
+        link.rest();
         let (was_empty, surplus) = {
             let mut idle = self.lock();
             let was_empty = idle.is_empty();
@@ -132,9 +134,10 @@ impl Pool {
             let mut idle = pool.lock();
             let (expired, kept): (VecDeque<_>, _) = idle
                 .drain(..)
-                .partition(|idle| idle.until <= now || idle.link.is_closed());
+                .partition(|idle| idle.until <= now || !idle.link.wire().is_quiet());
             *idle = kept;
-            (expired, idle.iter().map(|idle| idle.until).min())
+            let next = idle.iter().map(|idle| idle.until).min();
+            (expired, next.map(|until| until.min(now + LOOK)))
         };
         for idle in expired {
             drop(pool.tasks.spawn(idle.link.retire()));

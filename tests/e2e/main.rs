@@ -2,14 +2,23 @@
 //! tests, each of something that only the whole can show.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // a client has a clock of its own, and tells figures
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
+mod clients;
 mod connections;
+mod counting;
 mod first_light;
+mod heads;
 mod limits;
 mod operation;
+mod refusals;
+mod retries;
 mod rules;
 mod secrets;
+mod sessions;
 mod streams;
+mod waiting;

@@ -97,19 +97,7 @@ impl Ask {
 
     /// Sends it and reads nothing yet.
     pub fn open(&self, addr: SocketAddr) -> io::Result<Open> {
-        let mut socket = TcpStream::connect(addr)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.write_all(&self.bytes(addr))?;
-        let reader = BufReader::new(socket.try_clone()?);
-        Ok(Open {
-            socket,
-            reader,
-            status: 0,
-            headers: Vec::new(),
-            framing: Framing::ToTheEnd,
-            over: false,
-        })
+        Open::with(addr, &self.bytes(addr))
     }
 }
 
@@ -134,6 +122,24 @@ enum Framing {
 }
 
 impl Open {
+    /// Connects, sends these bytes, whatever they are, and reads nothing yet.
+    pub fn with(addr: SocketAddr, bytes: &[u8]) -> io::Result<Self> {
+        let mut socket = TcpStream::connect(addr)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.write_all(bytes)?;
+        let reader = BufReader::new(socket.try_clone()?);
+        Ok(Open {
+            socket,
+            reader,
+            status: 0,
+            headers: Vec::new(),
+            framing: Framing::ToTheEnd,
+            over: false,
+        })
+    }
+
     /// Reads the head; 1xx answers are passed over.
     pub fn read_head(&mut self) -> io::Result<u16> {
         loop {
@@ -255,6 +261,15 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
         .iter()
         .find(|(known, _)| known == name)
         .map(|(_, value)| value.as_str())
+}
+
+/// Sends these bytes, which should ask for the connection to be closed, and returns every byte that comes back.
+pub fn exchange(addr: SocketAddr, bytes: &[u8]) -> String {
+    let mut open = Open::with(addr, bytes).unwrap();
+    let mut all = Vec::new();
+    // A reset after the last byte changes nothing about what came.
+    let _ = open.reader.read_to_end(&mut all);
+    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// The body of a GET, without a key.

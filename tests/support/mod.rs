@@ -117,7 +117,13 @@ impl Setup {
 
     /// Starts the binary before a scripted provider.
     pub fn start(&self, provider: SocketAddr) -> Authpool {
-        Authpool::start(&self.text(&self.base_url(provider)), &self.variables())
+        self.start_at(&self.base_url(provider))
+    }
+
+    /// Starts the binary before whatever answers at this base URL.
+    #[track_caller]
+    pub fn start_at(&self, base_url: &str) -> Authpool {
+        Authpool::start(&self.text(base_url), &self.variables())
     }
 }
 
@@ -157,8 +163,8 @@ impl Authpool {
             .spawn()
             .unwrap();
         let log = follow(child.stderr.take().unwrap());
-        let addr = log.address("listening address=", "admin");
-        let admin = log.address("admin listening address=", "\u{0}");
+        let addr = log.address(false);
+        let admin = log.address(true);
         Self {
             child,
             addr,
@@ -216,6 +222,21 @@ impl Authpool {
         let text = client::get_text(self.admin, "/metrics");
         text.lines()
             .filter(|line| line.starts_with(start))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// The sum of a metric's series that have these labels, whatever else they have; 0 where there is none.
+    pub fn series(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = client::get_text(self.admin, "/metrics");
+        let start = format!("{name}{{");
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}=\"{value}\""))
+            .collect();
+        text.lines()
+            .filter(|line| line.starts_with(&start))
+            .filter(|line| labels.iter().all(|label| line.contains(label.as_str())))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
@@ -324,10 +345,16 @@ impl Log {
         }
     }
 
+    /// The address in a line that says who listens, whether in text or in JSON.
     #[track_caller]
-    fn address(&self, before: &str, not: &str) -> SocketAddr {
-        let line = self.wait_for(|line| line.contains(before) && !line.contains(not));
-        let rest = line.split(before).nth(1).unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
+    fn address(&self, admin: bool) -> SocketAddr {
+        let line = self.wait_for(|line| {
+            line.contains("listening")
+                && line.contains("address")
+                && line.contains("admin listening") == admin
+        });
+        let rest = line.split("address").nth(1).unwrap();
+        let rest = rest.trim_start_matches(['"', ':', '=']);
+        rest.split(['"', ' ']).next().unwrap().parse().unwrap()
     }
 }

@@ -1,7 +1,8 @@
 //! The best of the open subscriptions: lowest tier, then fewest in flight, then least recently used (C2). What is
 //! open, `standing` says. Law: a scan of a compact table, no allocation; who errored on this request comes last.
 
-use crate::core::id::SubscriptionIndex;
+use crate::core::id::{LimitGroup, SubscriptionIndex};
+use crate::core::limit::ladder::mix;
 
 /// What the scan reads of one subscription.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,8 +15,9 @@ pub struct Seat {
     pub used: u64,
     /// Disabled or draining: no candidate.
     pub closed: bool,
-    /// Bars, models or an ejection may concern it: ask them.
-    pub doubtful: bool,
+    /// Whose requests bars, models or an ejection may concern: the marks of limit groups, see [`mark`]. Those are to
+    /// ask them; for all others nothing speaks against it.
+    pub doubts: u64,
 }
 
 impl Seat {
@@ -23,6 +25,21 @@ impl Seat {
     pub const fn is_full(&self) -> bool {
         self.in_flight >= self.cap
     }
+}
+
+/// Everybody's mark.
+pub const EVERYBODY: u64 = u64::MAX;
+
+/// The mark of a limit group, one bit of 64: two groups may share one, which costs a question, no more. Without it
+/// the scan of 1,024 subscriptions with a bar each on some other model takes 36 us instead of 1.6.
+pub fn mark(group: &LimitGroup) -> u64 {
+    let hash = group
+        .name()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    1 << (mix(hash) >> 58)
 }
 
 /// A member of a pool; a pool lists its members by tier.
@@ -127,5 +144,16 @@ mod tests {
     #[test]
     fn nobody_open_is_nobody() {
         assert_eq!(Best::default().pick(), None);
+    }
+
+    // X2
+    #[test]
+    fn marks_of_similar_names_differ_mostly() {
+        let marks = (0..64).map(|number| mark(&LimitGroup::new(&format!("m{number}"))));
+        let mut marks: Vec<_> = marks.collect();
+        assert!(marks.iter().all(|mark| mark.is_power_of_two()));
+        marks.sort_unstable();
+        marks.dedup();
+        assert!(marks.len() > 32, "{}", marks.len());
     }
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::ladder::{Ladder, jittered};
+use crate::core::choice::select::{EVERYBODY, mark};
 use crate::core::choice::standing::{Absence, Cause, Standing};
 use crate::core::id::LimitGroup;
 use crate::core::time::Timestamp;
@@ -213,9 +214,15 @@ impl Bars {
         self.bars.is_empty()
     }
 
-    /// Whether nothing bars any limit group, nor awaits a probe.
-    pub fn is_quiet(&self, now: Timestamp) -> bool {
-        self.bars.iter().all(|bar| bar.phase(now) == Phase::Passed)
+    /// The marks of those whom a bar stops, or whose probe is awaited.
+    pub fn doubts(&self, now: Timestamp) -> u64 {
+        let loud = self
+            .bars
+            .iter()
+            .filter(|bar| bar.phase(now) != Phase::Passed);
+        loud.fold(0, |marks, bar| {
+            marks | bar.group.as_ref().map_or(EVERYBODY, mark)
+        })
     }
 
     /// Adds what bars this limit group to the sum. `event`: what an event stands for.

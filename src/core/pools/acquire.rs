@@ -8,7 +8,7 @@ use super::demand::{Demand, RefusalReason, Refused};
 use super::sweep::Touch;
 use super::ticket::Ticket;
 use crate::core::choice::queue::{LaneKey, Waiter, WaiterId};
-use crate::core::choice::select::Pick;
+use crate::core::choice::select::{EVERYBODY, Pick, mark};
 use crate::core::choice::session::Bound;
 use crate::core::choice::standing::EVENT;
 use crate::core::choice::tried::Tried;
@@ -235,7 +235,7 @@ impl Pools {
         let seat = self.seats.get_mut(subscription.at())?;
         seat.in_flight += 1;
         seat.used = sequence;
-        let doubtful = seat.doubtful;
+        let doubtful = seat.doubts & mark(&group) != 0;
         let probe = doubtful && self.take_bars(subscription, &group, attempt);
         if doubtful && !probe {
             self.refresh(subscription, now);
@@ -292,7 +292,7 @@ impl Pools {
         }
     }
 
-    /// Whether anything may bar the subscription, noted for the scan.
+    /// Whom anything may bar from the subscription, noted for the scan.
     pub(super) fn refresh(&mut self, subscription: SubscriptionIndex, now: Timestamp) {
         let (Some(own), Some(seat)) = (
             self.subscriptions.get(subscription.at()),
@@ -302,11 +302,12 @@ impl Pools {
         };
         let domain = self.domains.get(own.domain);
         let provider = self.providers.get(own.provider);
-        seat.doubtful = own.models.restricts()
-            || own.ejection.is_active()
-            || !own.bars.is_quiet(now)
-            || domain.is_some_and(|domain| !domain.bars.is_quiet(now))
-            || provider.is_some_and(|provider| !provider.bars.is_quiet(now));
+        seat.doubts = own.bars.doubts(now)
+            | domain.map_or(0, |domain| domain.bars.doubts(now))
+            | provider.map_or(0, |provider| provider.bars.doubts(now));
+        if own.models.restricts() || own.ejection.is_active() {
+            seat.doubts = EVERYBODY;
+        }
     }
 
     /// Grants and refuses what is due by time. `false`: more is due than the consequences hold.

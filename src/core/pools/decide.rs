@@ -6,7 +6,7 @@ use super::Pools;
 use super::demand::{Affinity, Demand, RefusalReason, Refused};
 use super::table::{Pool, Subscription};
 use crate::core::choice::queue::{LaneKey, Target, Waiter};
-use crate::core::choice::select::{Best, Pick};
+use crate::core::choice::select::{Best, Pick, mark};
 use crate::core::choice::standing::{Absence, Cause, EVENT, Standing};
 use crate::core::choice::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
@@ -16,6 +16,8 @@ use crate::core::time::Timestamp;
 pub(super) struct Asks<'a> {
     pub(super) pool: PoolIndex,
     pub(super) group: &'a LimitGroup,
+    /// Of the limit group.
+    pub(super) mark: u64,
     pub(super) model: Option<&'a str>,
     /// Nobody else will do.
     pub(super) owner: Option<SubscriptionIndex>,
@@ -175,7 +177,7 @@ impl Pools {
             let Some(seat) = self.seats.get(member.subscription.at()) else {
                 continue;
             };
-            if untried && !seat.closed && !seat.doubtful && !seat.is_full() {
+            if untried && !seat.closed && seat.doubts & asks.mark == 0 && !seat.is_full() {
                 best.offer(member, seat, false, false);
                 continue;
             }
@@ -231,7 +233,7 @@ impl Pools {
         }
         let event = if asks.waiting { now } else { now + EVENT };
         let mut standing = Standing::OPEN;
-        if seat.doubtful {
+        if seat.doubts & asks.mark != 0 {
             self.weigh(own, asks.group, now, event, &mut standing);
         }
         if seat.is_full() {
@@ -317,6 +319,7 @@ impl<'a> Asks<'a> {
         Self {
             pool: demand.pool,
             group: &demand.limit_group,
+            mark: mark(&demand.limit_group),
             model: demand.model.as_deref(),
             owner,
             session: demand.affinity.session(),
@@ -336,6 +339,7 @@ impl<'a> Asks<'a> {
         Self {
             pool: key.pool,
             group: &key.group,
+            mark: mark(&key.group),
             model: key.model.as_deref(),
             owner,
             session: waiter.session,

@@ -5,6 +5,7 @@ use super::Pools;
 use super::consequences::Consequences;
 use super::decide::Asks;
 use super::ticket::Ticket;
+use crate::core::choice::select::{EVERYBODY, mark};
 use crate::core::choice::tried::Tried;
 use crate::core::event::Change;
 use crate::core::id::{LimitGroup, SubscriptionIndex};
@@ -69,7 +70,7 @@ impl Pools {
 
     fn eject(&mut self, subscription: SubscriptionIndex, now: Timestamp) -> Option<Timestamp> {
         let own = self.subscriptions.get_mut(subscription.at())?;
-        self.seats.get_mut(subscription.at())?.doubtful = true;
+        self.seats.get_mut(subscription.at())?.doubts = EVERYBODY;
         Some(own.ejection.eject(now))
     }
 
@@ -101,6 +102,7 @@ impl Pools {
             let asks = Asks {
                 pool: index,
                 group,
+                mark: mark(group),
                 model: None,
                 owner: None,
                 session: None,

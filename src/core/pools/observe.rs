@@ -5,6 +5,7 @@ use super::Pools;
 use super::consequences::Consequences;
 use super::sweep::Touch;
 use super::ticket::Ticket;
+use crate::core::choice::select::{EVERYBODY, mark};
 use crate::core::event::{Change, Event};
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::limit::breaker::{Bars, Ending, Kind, Raised, Refusal};
@@ -162,7 +163,7 @@ impl Pools {
         let Some(raised) = bars.and_then(|bars| bars.refuse(kind, group, &refusal)) else {
             return false;
         };
-        self.doubt(ticket.subscription, holder);
+        self.doubt(ticket.subscription, holder, group.map_or(EVERYBODY, mark));
         if raised.news {
             self.tell(
                 ticket,
@@ -190,7 +191,7 @@ impl Pools {
     }
 
     /// Notes for the scan that a new bar may concern them.
-    fn doubt(&mut self, subscription: SubscriptionIndex, holder: Holder) {
+    fn doubt(&mut self, subscription: SubscriptionIndex, holder: Holder, marks: u64) {
         let Some(own) = self.subscriptions.get(subscription.at()) else {
             return;
         };
@@ -200,15 +201,18 @@ impl Pools {
             .is_none_or(|domain| domain.name.is_none());
         if holder == Holder::Subscription || holder == Holder::Domain && alone {
             if let Some(seat) = self.seats.get_mut(subscription.at()) {
-                seat.doubtful = true;
+                seat.doubts |= marks;
             }
             return;
         }
         for (other, seat) in self.subscriptions.iter().zip(&mut self.seats) {
-            seat.doubtful |= match holder {
+            let concerned = match holder {
                 Holder::Provider => other.provider == own.provider,
-                _ => other.domain == own.domain,
+                Holder::Subscription | Holder::Domain => other.domain == own.domain,
             };
+            if concerned {
+                seat.doubts |= marks;
+            }
         }
     }
 

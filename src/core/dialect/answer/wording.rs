@@ -218,13 +218,21 @@ impl Wording {
         .fold(Scope::NONE, |scope, (_, word)| scope | word)
     }
 
-    /// "Rate limit reached for NAME in organization": whatever the name, it is a model's.
+    /// "Rate limit reached for NAME in organization": whatever the name, it is a model's, unless it is what is
+    /// counted.
     fn names_after_reached(&self) -> bool {
-        self.stated
-            .split("reached for ")
-            .nth(1)
-            .and_then(|rest| rest.split_once(" in "))
-            .is_some_and(|(name, _)| name.contains('-') && !name.contains(' '))
+        let Some(rest) = self.stated.split("reached for ").nth(1) else {
+            return false;
+        };
+        let (name, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        let is_placed = ["in organization", "in project", "(for limit"]
+            .iter()
+            .any(|place| after.starts_with(place));
+        let is_counted = matches!(
+            name,
+            "requests" | "tokens" | "images" | "usage" | "concurrency"
+        );
+        is_placed && !is_counted || name.contains('-') && after.starts_with("in ")
     }
 
     /// Whether a word is the name of a model: `gpt-4o`, `google/gemini-2.0-flash-exp:free`.
@@ -335,6 +343,14 @@ mod tests {
         check(
             "Rate limit reached for o3 in organization org-x on requests per min (RPM): Limit 3, Used 3.",
             Scope::REQUESTS | Scope::PER_MODEL | org_minute,
+        );
+        check(
+            "Rate limit reached for m1 in organization org-x on requests per min (RPM): Limit 3, Used 3.",
+            Scope::REQUESTS | Scope::PER_MODEL | org_minute,
+        );
+        check(
+            "Rate limit reached for requests in organization org-x on requests per min (RPM): Limit 3.",
+            Scope::REQUESTS | org_minute,
         );
         check(
             "This request would exceed your organization's rate limit of 8,000 output tokens per minute",
