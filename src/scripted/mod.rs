@@ -93,6 +93,9 @@ use wire::{Io, Wire};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4_096;
+/// What the kernel takes of a connection that is not read, in bytes. Left to itself it takes tens of megabytes, and
+/// an answer before the body's end is none to a client that could write it all.
+const UNREAD: usize = 256 * 1024;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed for want of descriptors.
@@ -298,6 +301,7 @@ fn bind(addr: SocketAddr) -> io::Result<StdListener> {
     // Tests restart a provider on the address it had.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(UNREAD)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -33,6 +33,8 @@ pub(super) struct Link {
     quiet: Quiet,
     wire: Hold,
     born: Timestamp,
+    /// The last answer came before its request had gone out whole.
+    early: bool,
 }
 
 /// What reads and writes on the socket, as far as it is polled.
@@ -85,6 +87,7 @@ impl Link {
             quiet: Quiet::new(),
             wire: Hold(wire),
             born,
+            early: false,
         }
     }
 
@@ -145,9 +148,11 @@ impl Link {
         self.wire().set_idle(true);
     }
 
-    /// Whether it can never be used again.
+    /// Whether it can never be used again: it has ended, or its provider answered before the request had gone out
+    /// whole. Of such a provider nobody knows whether it reads on; kernels may take the rest of the request and the
+    /// next one, which then waits for nothing.
     pub(super) fn is_closed(&self) -> bool {
-        self.driver.0.is_none() || self.sender.is_closed()
+        self.early || self.driver.0.is_none() || self.sender.is_closed()
     }
 
     /// Waits a moment for the exchange to be over in both directions; `None`: it is not, and the link is gone.
@@ -184,6 +189,7 @@ impl Link {
     ) -> Result<Response<Incoming>, Failure> {
         let (wire, driver, quiet) = (&self.wire.0, &mut self.driver, &self.quiet);
         let (start, before) = (deadline.now(), wire.written());
+        let body = request.body().left();
         let mut answer = pin!(self.sender.try_send_request(request));
         let result = poll_fn(|cx| {
             let mut sides = (&mut *driver, answer.as_mut());
@@ -202,7 +208,10 @@ impl Link {
         .await;
         let sent = wire.written() != before;
         match result {
-            Some(Ok(response)) => Ok(response),
+            Some(Ok(response)) => {
+                self.early = wire.written() - before < body;
+                Ok(response)
+            }
             Some(Err(mut error)) => match error.take_message() {
                 Some(request) => Err(Failure::HandedBack(Box::new(request), error.into_error())),
                 None => Err(Failure::Broke {

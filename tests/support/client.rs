@@ -187,8 +187,25 @@ impl Open {
         Ok((size > 0).then_some((piece, at)))
     }
 
+    /// Sends another request on the same connection. The answer before must have been read to its end.
+    pub fn again(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.over = false;
+        self.socket.write_all(bytes)
+    }
+
     /// Reads the rest.
     pub fn finish(mut self, head_only: bool) -> Answer {
+        let (body, whole) = self.rest(head_only);
+        Answer {
+            status: self.status,
+            headers: self.headers,
+            body,
+            whole,
+        }
+    }
+
+    /// Reads the rest, and whether its framing came to its end; the connection stays.
+    pub fn rest(&mut self, head_only: bool) -> (Vec<u8>, bool) {
         let mut body = Vec::new();
         let whole = match self.framing {
             _ if head_only || matches!(self.status, 204 | 304) => true,
@@ -209,12 +226,7 @@ impl Open {
                 }
             },
         };
-        Answer {
-            status: self.status,
-            headers: self.headers,
-            body,
-            whole,
-        }
+        (body, whole)
     }
 
     fn line(&mut self) -> io::Result<String> {

@@ -36,6 +36,8 @@ pub struct Setup {
     pub more: String,
     /// Whether a client key is asked for.
     pub keys: bool,
+    /// Subscriptions with a provider of their own, which is named like them, and its base URL.
+    pub apart: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -53,6 +55,7 @@ impl Setup {
             pool: String::new(),
             more: String::new(),
             keys: true,
+            apart: Vec::new(),
         }
     }
 
@@ -73,9 +76,17 @@ impl Setup {
             names.join(", "),
             self.pool
         );
-        for (id, _, lines) in &self.subscriptions {
+        for (id, base_url) in &self.apart {
             text.push_str(&format!(
-                "[[subscription]]\nid = {id:?}\nprovider = \"provider\"\ncredential = {{ env = \"CRED_{id}\" }}\n{lines}\n\n"
+                "[[provider]]\nid = {id:?}\ndialect = {:?}\nbase_url = {base_url:?}\n{}\n\n",
+                self.dialect, self.provider
+            ));
+        }
+        for (id, _, lines) in &self.subscriptions {
+            let apart = self.apart.iter().any(|(apart, _)| apart == id);
+            let provider = if apart { id } else { "provider" };
+            text.push_str(&format!(
+                "[[subscription]]\nid = {id:?}\nprovider = {provider:?}\ncredential = {{ env = \"CRED_{id}\" }}\n{lines}\n\n"
             ));
         }
         if self.keys {
