@@ -64,77 +64,7 @@ impl Metrics {
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))?;
-        let series = Series {
-            requests: made.counters(
-                "requests_total",
-                "Requests that ended, by what the client saw.",
-                &["pool", "subscription", "model", "status"],
-            )?,
-            refusals: made.counters(
-                "refusals_total",
-                "Answers of authpool's own.",
-                &["pool", "code"],
-            )?,
-            attempts: made.counters(
-                "attempts_total",
-                "Tries upstream.",
-                &["provider", "subscription", "verdict"],
-            )?,
-            retries: made.counters(
-                "retries_total",
-                "Tries after the first.",
-                &["pool", "reason"],
-            )?,
-            duration: made.histogram(
-                "request_duration_seconds",
-                "From head to end.",
-                &DURATIONS,
-            )?,
-            first_byte: made.histogram(
-                "time_to_first_byte_seconds",
-                "From head to the answer's head.",
-                &DURATIONS,
-            )?,
-            wait: made.histogram(
-                "wait_seconds",
-                "Spent in the waiting room, by those who waited.",
-                &WAITS,
-            )?,
-            tokens: made.counters(
-                "tokens_total",
-                "Tokens that answers reported.",
-                &["pool", "subscription", "model", "kind"],
-            )?,
-            usage_unknown: made.counters(
-                "usage_unknown_total",
-                "Served answers of metered endpoints that reported no usage.",
-                &["provider"],
-            )?,
-            in_flight: made.gauges("in_flight", "Attempts under way.", &["subscription"])?,
-            waiting: made.gauges("waiting", "Requests in the waiting room.", &["pool"])?,
-            cooldown: made.floats(
-                "cooldown_seconds",
-                "Until the subscription is usable again for the limit group.",
-                &["subscription", "limit_group"],
-            )?,
-            state: made.gauges(
-                "subscription_state",
-                "Exactly one state is 1.",
-                &["subscription", "state"],
-            )?,
-            connections: made.gauges(
-                "upstream_connections",
-                "Connections to a provider.",
-                &["provider", "state"],
-            )?,
-            dropped: made.float(
-                "events_dropped_total",
-                "Records that found their ring full.",
-            )?,
-            scrape: Mutex::new(()),
-            registry,
-        };
-        Ok(Self(Arc::new(series)))
+        Ok(Self(Arc::new(Series::register(registry)?)))
     }
 
     /// The text that Prometheus reads.
@@ -223,6 +153,80 @@ fn opts(name: &str, help: &str) -> Opts {
 }
 
 impl Series {
+    fn register(registry: Registry) -> Result<Self, prometheus::Error> {
+        let made = Maker(&registry);
+        Ok(Self {
+            requests: made.counters(
+                "requests_total",
+                "Requests that ended, by what the client saw.",
+                &["pool", "subscription", "model", "status"],
+            )?,
+            refusals: made.counters(
+                "refusals_total",
+                "Answers of authpool's own.",
+                &["pool", "code"],
+            )?,
+            attempts: made.counters(
+                "attempts_total",
+                "Tries upstream.",
+                &["provider", "subscription", "verdict"],
+            )?,
+            retries: made.counters(
+                "retries_total",
+                "Tries after the first.",
+                &["pool", "reason"],
+            )?,
+            duration: made.histogram(
+                "request_duration_seconds",
+                "From head to end.",
+                &DURATIONS,
+            )?,
+            first_byte: made.histogram(
+                "time_to_first_byte_seconds",
+                "From head to the answer's head.",
+                &DURATIONS,
+            )?,
+            wait: made.histogram(
+                "wait_seconds",
+                "Spent in the waiting room, by those who waited.",
+                &WAITS,
+            )?,
+            tokens: made.counters(
+                "tokens_total",
+                "Tokens that answers reported.",
+                &["pool", "subscription", "model", "kind"],
+            )?,
+            usage_unknown: made.counters(
+                "usage_unknown_total",
+                "Served answers of metered endpoints that reported no usage.",
+                &["provider"],
+            )?,
+            in_flight: made.gauges("in_flight", "Attempts under way.", &["subscription"])?,
+            waiting: made.gauges("waiting", "Requests in the waiting room.", &["pool"])?,
+            cooldown: made.floats(
+                "cooldown_seconds",
+                "Until the subscription is usable again for the limit group.",
+                &["subscription", "limit_group"],
+            )?,
+            state: made.gauges(
+                "subscription_state",
+                "Exactly one state is 1.",
+                &["subscription", "state"],
+            )?,
+            connections: made.gauges(
+                "upstream_connections",
+                "Connections to a provider.",
+                &["provider", "state"],
+            )?,
+            dropped: made.float(
+                "events_dropped_total",
+                "Records that found their ring full.",
+            )?,
+            scrape: Mutex::new(()),
+            registry,
+        })
+    }
+
     fn show(&self, snapshot: &PoolsSnapshot, readings: &Readings) {
         self.cooldown.reset();
         self.state.reset();

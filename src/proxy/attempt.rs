@@ -18,7 +18,6 @@ use crate::core::choice::tried::Tried;
 use crate::core::id::SubscriptionIndex;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::core::pools::Demand;
-use crate::upstream::SendError;
 
 /// All tries of a request, of every kind.
 const MOST_TRIES: u8 = 16;
@@ -57,9 +56,13 @@ enum Last {
 /// How one attempt ended.
 enum Ended {
     Answered(Box<Answer>),
-    Silent(SendError),
-    /// A 2xx broke off while it was held.
-    Broke {
+    /// Certainly not processed. `connect`: there was no connection.
+    NotSent {
+        connect: bool,
+        timeout: bool,
+    },
+    /// Silence after a byte was sent, or a 2xx that broke off while it was held. `status`: 0 before a head.
+    Unknown {
         status: u16,
         timeout: bool,
     },
@@ -81,12 +84,7 @@ impl Proxy {
             ..Course::default()
         };
         self.0.balancer.arrived(call.demand.pool);
-        loop {
-            if exchange.attempts() >= MOST_TRIES {
-                return refuse(Reason::PoolLimited {
-                    wait: Duration::from_secs(1),
-                });
-            }
+        for _ in 0..MOST_TRIES {
             let Some(lease) = self.obtain(exchange, &call, &mut course).await? else {
                 return self.nothing_left(exchange, &call, course.last);
             };
@@ -105,37 +103,32 @@ impl Proxy {
                         return Ok(self.commit(exchange, &call, *answer, Some(lease), &target));
                     }
                     lease.settle(Outcome::Answered(verdict));
+                    let course = &mut course;
                     if !self
-                        .go_round(exchange, &call, &mut course, answer, &target, subscription)
+                        .go_round(exchange, &call, course, answer, &target, subscription)
                         .await
                     {
-                        return self.nothing_left(exchange, &call, course.last);
+                        return self.nothing_left(
+                            exchange,
+                            &call,
+                            std::mem::take(&mut course.last),
+                        );
                     }
                 }
-                Ended::Silent(error) if !error.sent => {
+                Ended::NotSent { connect, timeout } => {
                     // Handed back unsent by a connection that was dying: nobody's failure.
-                    lease.settle(if error.connect {
+                    lease.settle(if connect {
                         Outcome::Silence { sent: false }
                     } else {
                         Outcome::Abandoned
                     });
                     exchange.attempted(subscription, 0, None, "failover");
-                    if error.connect {
+                    if connect {
                         course.tried.failed(subscription);
                     }
-                    course.last = Last::NotSent {
-                        timeout: error.timeout,
-                    };
+                    course.last = Last::NotSent { timeout };
                 }
-                Ended::Silent(error) => {
-                    lease.settle(Outcome::Silence { sent: true });
-                    if !self.resend(exchange, &call, &mut course, subscription, 0, error.timeout) {
-                        return refuse(Reason::OutcomeUnknown {
-                            timeout: error.timeout,
-                        });
-                    }
-                }
-                Ended::Broke { status, timeout } => {
+                Ended::Unknown { status, timeout } => {
                     lease.settle(Outcome::Silence { sent: true });
                     if !self.resend(exchange, &call, &mut course, subscription, status, timeout) {
                         return refuse(Reason::OutcomeUnknown { timeout });
@@ -143,25 +136,34 @@ impl Proxy {
                 }
             }
         }
+        refuse(Reason::PoolLimited {
+            wait: Duration::from_secs(1),
+        })
     }
 
     /// One try: send, and hold the answer until it is known what to do with it.
     async fn attempt(&self, call: &Call, target: &Target) -> Ended {
-        let broke = |status| move |timeout| Ended::Broke { status, timeout };
+        let unknown = |status, timeout| Ended::Unknown { status, timeout };
         let (Some(reach), Some(request)) = (
             call.table.endpoints.get(target.endpoint),
             call.request(target),
         ) else {
-            return broke(0)(false);
+            return unknown(0, false);
         };
         let response = match reach.endpoint.send(request).await {
             Ok(response) => response,
-            Err(error) => return Ended::Silent(error),
+            Err(error) if error.sent => return unknown(0, error.timeout),
+            Err(error) => {
+                return Ended::NotSent {
+                    connect: error.connect,
+                    timeout: error.timeout,
+                };
+            }
         };
         let status = response.status().as_u16();
         match commit::hold(response, &call.asked(target), &self.0.clock).await {
             Ok(answer) => Ended::Answered(Box::new(answer)),
-            Err(error) => broke(status)(error.is_timeout()),
+            Err(error) => unknown(status, error.is_timeout()),
         }
     }
 
