@@ -158,7 +158,7 @@ fn leave(addr: SocketAddr, index: usize) -> Instant {
         r#"{{"model":"gpt-x","stream":true,"scripted":{{"output_tokens":4000,"gap_ms":60,"delay_ms":40}},"messages":[{{"role":"user","content":"client {index}."}}]}}"#
     );
     let ask = Ask::post("/v1/chat/completions", body);
-    if index % 10 == 0 {
+    if index.is_multiple_of(10) {
         let bytes = ask.bytes(addr);
         let mut socket = std::net::TcpStream::connect(addr).unwrap();
         let part = random.usize(..bytes.len());
