@@ -9,7 +9,7 @@ use crate::{server, upstream};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address that cannot be listened on.
-    #[error("{key}: cannot listen on {addr}: {source}")]
+    #[error("{key}: cannot listen on {addr}")]
     Listen {
         /// `server.listen` or `admin.listen`.
         key: &'static str,
@@ -19,10 +19,10 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The listener's certificate or key.
-    #[error("server.tls: {0}")]
+    #[error("server.tls")]
     ServerTls(#[source] server::TlsError),
     /// A provider's trust roots.
-    #[error("provider {id}: {source}")]
+    #[error("provider {id}")]
     ProviderTls {
         /// Which.
         id: Arc<str>,

@@ -75,6 +75,16 @@ struct Provider {
     tls: Option<Arc<rustls::ClientConfig>>,
 }
 
+/// Whether the certificates and roots that a configuration names can be used, without opening anything.
+///
+/// # Errors
+/// A key that does not fit its certificate, or roots that are none.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    providers(config, &[])?;
+    config.server.tls.as_ref().map(server_tls).transpose()?;
+    Ok(())
+}
+
 impl App {
     /// Starts everything. Must be called on the control runtime. `sinks` are shown every record.
     ///

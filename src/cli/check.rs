@@ -1,11 +1,12 @@
 //! `authpool check`: whether a configuration would be taken, and all that is wrong with it. Reads what `serve` would
 //! read, and opens nothing. Keeps O1.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::Whole;
+use crate::app;
 use crate::config::{self, Config, Machine, Surroundings};
 
 /// What a configuration that cannot be taken ends with.
@@ -27,18 +28,18 @@ fn check(
 ) -> io::Result<ExitCode> {
     let path = config::path(argument, surroundings);
     match Config::load(&path, surroundings) {
-        Ok(config) => {
-            writeln!(out, "{}: ok: {}", path.display(), summary(&config))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            write!(err, "{error}")?;
-            let mut source = error.source();
-            while let Some(cause) = source {
-                write!(err, ": {cause}")?;
-                source = cause.source();
+        Ok(config) => match app::check(&config) {
+            Ok(()) => {
+                writeln!(out, "{}: ok: {}", path.display(), summary(&config))?;
+                Ok(ExitCode::SUCCESS)
             }
-            writeln!(err)?;
+            Err(error) => {
+                writeln!(err, "{}: {}", path.display(), Whole(&error))?;
+                Ok(ExitCode::from(REFUSED))
+            }
+        },
+        Err(error) => {
+            writeln!(err, "{}", Whole(&error))?;
             Ok(ExitCode::from(REFUSED))
         }
     }

@@ -6,7 +6,8 @@ pub mod demo;
 pub mod provider;
 pub mod serve;
 
-use std::fmt::Display;
+use std::error::Error;
+use std::fmt::{self, Display};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,7 +55,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check { config } => check::run(config.as_deref(), out, err),
         Command::Classify { file } => match classify::run(file.as_deref(), out) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => unusable(&error),
+            Err(error) => unusable(Whole(&error)),
         },
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Provider(arguments) => provider::run(arguments),
@@ -65,4 +66,19 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn unusable(error: impl Display) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "authpool: {error}");
     ExitCode::from(2)
+}
+
+/// An error and its causes, on one line.
+struct Whole<'a>(&'a dyn Error);
+
+impl Display for Whole<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(formatter, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
 }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::Whole;
 use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::config::{self, Config, LogConfig, Machine};
@@ -17,7 +18,7 @@ pub fn run(argument: Option<&Path>) -> ExitCode {
     let path = config::path(argument, &Machine);
     let config = match Config::load(&path, &Machine) {
         Ok(config) => config,
-        Err(error) => return super::unusable(&error),
+        Err(error) => return super::unusable(Whole(&error)),
     };
     start_log(config.server.log);
     app::process::prepare();
@@ -26,7 +27,7 @@ pub fn run(argument: Option<&Path>) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return super::unusable(&error),
+        Err(error) => return super::unusable(Whole(&error)),
     };
     runtime.block_on(serve(config, path))
 }
@@ -58,7 +59,7 @@ async fn serve(config: Config, path: PathBuf) -> ExitCode {
     let log = Log::new(std::io::stderr(), config.server.log, Clock::new());
     let mut app = match App::start(config, vec![Box::new(log)]) {
         Ok(app) => app,
-        Err(error) => return super::unusable(&error),
+        Err(error) => return super::unusable(Whole(&error)),
     };
     for address in app.addresses() {
         info!(%address, "listening");
@@ -98,7 +99,10 @@ fn take(app: &mut App, path: &Path) {
     let config = match Config::load(path, &Machine) {
         Ok(config) => config,
         Err(fault) => {
-            error!("reload refused, the old configuration stays: {fault}");
+            error!(
+                "reload refused, the old configuration stays: {}",
+                Whole(&fault)
+            );
             return;
         }
     };
@@ -109,6 +113,9 @@ fn take(app: &mut App, path: &Path) {
                 warn!(key, "changed, but takes effect only after a restart");
             }
         }
-        Err(fault) => error!("reload refused, the old configuration stays: {fault}"),
+        Err(fault) => error!(
+            "reload refused, the old configuration stays: {}",
+            Whole(&fault)
+        ),
     }
 }

@@ -8,11 +8,13 @@
 mod support;
 
 mod bodies;
+mod canaries;
 mod clients;
 mod connections;
 mod counting;
 mod first_light;
 mod heads;
+mod lifecycle;
 mod limits;
 mod operation;
 mod refusals;
@@ -21,4 +23,5 @@ mod rules;
 mod secrets;
 mod sessions;
 mod streams;
+mod tls;
 mod waiting;

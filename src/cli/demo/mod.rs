@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::story::Story;
 use self::traffic::Traffic;
+use super::Whole;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, Surroundings};
@@ -44,7 +45,7 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return super::unusable(&error),
+        Err(error) => return super::unusable(Whole(&error)),
     };
     runtime.block_on(demo(arguments))
 }
@@ -94,8 +95,9 @@ async fn demo(arguments: &DemoArgs) -> ExitCode {
 
 fn start(arguments: &DemoArgs, provider: SocketAddr, story: &Story) -> Result<App, ExitCode> {
     let text = configuration(arguments.listen, provider);
-    let config = Config::parse(&text, &Inside).map_err(|error| super::unusable(&error))?;
-    App::start(config, vec![Box::new(story.clone())]).map_err(|error| super::unusable(&error))
+    let config = Config::parse(&text, &Inside).map_err(|error| super::unusable(Whole(&error)))?;
+    App::start(config, vec![Box::new(story.clone())])
+        .map_err(|error| super::unusable(Whole(&error)))
 }
 
 /// A summary every 5 s, until the time is over or somebody has seen enough.
