@@ -228,8 +228,9 @@ fn http1(limits: &Limits) -> http1::Builder {
         .header_read_timeout(None)
         // A client that closes its half has gone.
         .half_close(false)
-        // The bound of a head; what prompts make of the buffer is bounded apart from it, in `watch`.
-        .max_buf_size(limits.head_size.max(8192));
+        // A head somewhat too large is still read, so that the service refuses it in the client's words; beyond that
+        // hyper does, with a bare 431. What prompts make of the buffer is bounded apart from it, in `watch`.
+        .max_buf_size(limits.head_size + 16 * 1024);
     builder
 }
 
