@@ -7,6 +7,7 @@ mod call;
 mod commit;
 mod exchange;
 mod head;
+mod kept;
 mod pass;
 mod refusal;
 mod relay;

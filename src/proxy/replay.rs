@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::kept::Kept;
 use super::refusal::Reason;
 use crate::core::dialect::read::request::RequestReader;
 use crate::tasks::Tasks;
@@ -123,7 +124,7 @@ pub async fn hold(
         return Err(Reason::BodyTooLarge { limit });
     }
     let mut charge = memory.begin().await?;
-    let mut frames: Vec<Bytes> = Vec::with_capacity(1);
+    let mut kept = Kept::default();
     while let Some(frame) = next(body).await? {
         let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
         if charge.bytes.saturating_add(length) > limit {
@@ -134,11 +135,11 @@ pub async fn hold(
         if let Some(fault) = reader.fault() {
             return Err(Reason::Invalid(fault.to_string().into()));
         }
-        frames.push(frame);
+        kept.push(frame).map_err(|_| Reason::QueueFull(MEMORY))?;
     }
     let bytes = charge.bytes;
     Ok(Held {
-        outgoing: Outgoing::held(frames.into()),
+        outgoing: Outgoing::held(kept.finish()),
         bytes,
         _charge: Some(charge),
     })
