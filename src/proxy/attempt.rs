@@ -93,7 +93,7 @@ impl Proxy {
                 course.tried.refused(subscription);
                 continue;
             };
-            exchange.note(|record| record.attempts += 1);
+            exchange.tries(&target.id);
             match self.attempt(&call, &target).await {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;

@@ -127,6 +127,14 @@ impl Exchange {
         }));
     }
 
+    /// One more attempt, on this subscription: who is named where the client leaves before an answer.
+    pub fn tries(&mut self, id: &Arc<str>) {
+        self.note(|record| {
+            record.attempts += 1;
+            record.subscription = Some(Arc::clone(id));
+        });
+    }
+
     /// Names who serves, or whose answer passes.
     pub fn served_by(&mut self, id: &Arc<str>, class: Class) {
         self.note(|record| {

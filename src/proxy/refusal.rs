@@ -235,7 +235,10 @@ impl Refusal {
         };
         let status = self.reason.status();
         exchange.head(status.as_u16());
-        exchange.note(|record| record.code = Some(code.name()));
+        exchange.note(|record| {
+            record.code = Some(code.name());
+            record.subscription = None;
+        });
         let mut response = json(status, body);
         let headers = response.headers_mut();
         headers.insert(CODE, HeaderValue::from_static(code.name()));

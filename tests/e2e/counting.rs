@@ -290,7 +290,10 @@ fn a_client_that_left_is_counted_and_logged_as_aborted() {
     eventually("it is under way", || provider.ledger().in_flight() == 1);
     drop(open);
     eventually("it is counted", || {
-        authpool.series("authpool_requests_total", &[("status", "aborted")]) == 1.0
+        authpool.series(
+            "authpool_requests_total",
+            &[("status", "aborted"), ("subscription", "a")],
+        ) == 1.0
     });
     let line = authpool.wait_for_line("aborted=true");
     assert!(
