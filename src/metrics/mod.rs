@@ -253,9 +253,10 @@ impl Series {
                 .limit_group
                 .as_ref()
                 .map_or("all", |group| group.name());
-            self.cooldown
-                .with_label_values(&[id, group])
-                .set(cooldown.remaining.as_secs_f64());
+            // Named by a client's model, as a rule.
+            let group = if is_printable(group) { group } else { "other" };
+            let longest = self.cooldown.with_label_values(&[id, group]);
+            longest.set(longest.get().max(cooldown.remaining.as_secs_f64()));
         }
         for pool in &snapshot.pools {
             self.waiting
@@ -278,4 +279,44 @@ impl Series {
 pub fn is_printable(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+".contains(&byte);
     name.len() <= 128 && name.bytes().all(is_allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::id::{LimitGroup, SubscriptionIndex};
+    use crate::core::pools::CooldownView;
+
+    // O6, K4: the group's name is the client's model where no table knows it
+    #[test]
+    fn a_limit_group_that_is_no_name_is_shown_as_other_with_the_longest_cooldown() {
+        let cooldowns = [("odd model\"", 9), ("m\u{e9}", 3), ("gpt-x", 5)];
+        let snapshot = PoolsSnapshot {
+            cooldowns: cooldowns
+                .map(|(group, seconds)| CooldownView {
+                    subscription: SubscriptionIndex(0),
+                    limit_group: Some(LimitGroup::new(group)),
+                    remaining: Duration::from_secs(seconds),
+                })
+                .into(),
+            ..PoolsSnapshot::default()
+        };
+        let metrics = Metrics::new().unwrap();
+        let text = metrics.render(&snapshot, &Readings::default()).unwrap();
+        let shown: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("authpool_cooldown_seconds{"))
+            .filter_map(|line| line.split_once("limit_group="))
+            .map(|(_, rest)| rest)
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "\"gpt-x\",subscription=\"\"} 5",
+                "\"other\",subscription=\"\"} 9"
+            ]
+        );
+    }
 }

@@ -12,7 +12,7 @@ use super::commit::{self, Answer};
 use super::exchange::Exchange;
 use super::refusal::{Reason, Refusal};
 use super::relay::Body;
-use super::table::Target;
+use super::table::{Table, Target};
 use crate::balancer::{Acquired, Lease, RefusalReason, Refused};
 use crate::core::choice::tried::Tried;
 use crate::core::id::SubscriptionIndex;
@@ -89,12 +89,12 @@ impl Proxy {
                 return self.nothing_left(exchange, &call, course.last);
             };
             let subscription = lease.subscription();
-            let Some(target) = self.target(&call, subscription) else {
+            let Some((table, target)) = self.target(&call, subscription) else {
                 course.tried.refused(subscription);
                 continue;
             };
             exchange.tries(&target.id);
-            match self.attempt(&call, &target).await {
+            match self.attempt(&call, &table, &target).await {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;
                     if matches!(verdict.class, Class::Ok | Class::ClientError) {
@@ -142,12 +142,11 @@ impl Proxy {
     }
 
     /// One try: send, and hold the answer until it is known what to do with it.
-    async fn attempt(&self, call: &Call, target: &Target) -> Ended {
+    async fn attempt(&self, call: &Call, table: &Table, target: &Target) -> Ended {
         let unknown = |status, timeout| Ended::Unknown { status, timeout };
-        let (Some(reach), Some(request)) = (
-            call.table.endpoints.get(target.endpoint),
-            call.request(target),
-        ) else {
+        let (Some(reach), Some(request)) =
+            (table.endpoints.get(target.endpoint), call.request(target))
+        else {
             return unknown(0, false);
         };
         let response = match reach.endpoint.send(request).await {
@@ -338,13 +337,20 @@ impl Proxy {
         reason.in_words_of(call.dialect)
     }
 
-    /// A subscription that came after the request's own table is found in the newest one.
-    fn target(&self, call: &Call, subscription: SubscriptionIndex) -> Option<Arc<Target>> {
-        let routing = &call.table.routing;
-        routing
-            .target(subscription)
-            .cloned()
-            .or_else(|| self.0.table.load().routing.target(subscription).cloned())
+    /// A subscription that came after the request's own table is found in the newest one. With the table that it
+    /// is of: in another its endpoint's place may be another provider's (K5).
+    fn target(
+        &self,
+        call: &Call,
+        subscription: SubscriptionIndex,
+    ) -> Option<(Arc<Table>, Arc<Target>)> {
+        let newest = || self.0.table.load_full();
+        std::iter::once(Arc::clone(&call.table))
+            .chain(std::iter::once_with(newest))
+            .find_map(|table| {
+                let target = Arc::clone(table.routing.target(subscription)?);
+                Some((table, target))
+            })
     }
 }
 

@@ -151,6 +151,8 @@ impl MeteredBody {
             breaking: Breaking::No,
         };
         body.remember_handle();
+        // Of an answer without a body nobody asks for a frame.
+        body.settle_if_ended();
         body
     }
 
@@ -276,8 +278,15 @@ impl HttpBody for MeteredBody {
                     this.read(data);
                     let data = data.clone();
                     this.pass(&data);
+                    this.settle_if_ended();
+                } else if frame.is_trailers() {
+                    this.reader.end();
+                    if this.unterminated() {
+                        return this.break_off(Broken::Unterminated.into());
+                    }
+                    // The last frame: hyper asks for none after it.
+                    this.settle(true);
                 }
-                this.settle_if_ended();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => this.break_off(error.into()),

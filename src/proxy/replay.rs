@@ -19,6 +19,8 @@ use crate::upstream::Outgoing;
 const UNIT: u64 = 1024;
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
 const GAP: Duration = Duration::from_secs(30);
+/// The least that a frame costs on the mean: its place in the list, and the framing in the buffer that it is part of.
+const FRAME: u64 = 64;
 const MEMORY: &str = "the memory for request bodies";
 
 /// What all held bodies together may take. Clones share it.
@@ -53,6 +55,7 @@ impl BodyMemory {
             permit,
             units: 1,
             bytes: 0,
+            frames: 0,
         })
     }
 }
@@ -63,12 +66,16 @@ struct Charge {
     permit: OwnedSemaphorePermit,
     units: u64,
     bytes: u64,
+    frames: u64,
 }
 
 impl Charge {
+    /// One more frame of so many bytes.
     fn add(&mut self, memory: &BodyMemory, bytes: u64) -> Result<(), Reason> {
         self.bytes = self.bytes.saturating_add(bytes);
-        let more = self.bytes.div_ceil(UNIT).saturating_sub(self.units);
+        self.frames = self.frames.saturating_add(1);
+        let cost = self.bytes.max(self.frames.saturating_mul(FRAME));
+        let more = cost.div_ceil(UNIT).saturating_sub(self.units);
         if more == 0 {
             return Ok(());
         }
@@ -183,4 +190,25 @@ pub fn discard(mut body: Incoming, expects_continue: bool, tasks: &Tasks) {
         };
         let _ = tokio::time::timeout(Duration::from_secs(5), read_on).await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // F5, K3: a body in frames of one byte must not take many times what it is charged
+    #[tokio::test]
+    async fn small_frames_are_charged_for_what_they_take() {
+        let memory = BodyMemory::new(1024 * UNIT);
+        let mut charge = memory.begin().await.unwrap();
+        for _ in 0..1024 {
+            charge.add(&memory, 1).unwrap();
+        }
+        assert_eq!(charge.bytes, 1024);
+        assert_eq!(memory.free(), (1024 - 64) * UNIT);
+        let refused = (0..1024 * 1024).any(|_| charge.add(&memory, 1).is_err());
+        assert!(refused, "by the budget, far from its bytes");
+        drop(charge);
+        assert_eq!(memory.free(), 1024 * UNIT);
+    }
 }

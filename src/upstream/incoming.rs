@@ -96,8 +96,8 @@ impl Body for Incoming {
             Poll::Pending => self.poll_limits(cx),
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = None;
-                // Of a body of known length nobody asks for the frame after the last.
-                if self.body.is_end_stream() {
+                // Of a body of known length, or after trailers, nobody asks for the frame after the last.
+                if self.body.is_end_stream() || frame.is_trailers() {
                     self.end();
                 }
                 Poll::Ready(Some(Ok(frame)))

@@ -5,7 +5,7 @@ use std::io::Write;
 use authpool::scripted::{Action, Entry, Match, Options, Provider, Raw, Rule, Then};
 
 use super::support::client::{Ask, chat, exchange, message};
-use super::support::{CLIENT_KEY, Setup, eventually};
+use super::support::{Authpool, CLIENT_KEY, Setup, eventually};
 
 /// A provider that gives this answer to every request, byte for byte.
 fn saying(answer: &[u8]) -> Provider {
@@ -376,6 +376,20 @@ fn trailers_of_an_answer_pass_and_early_hints_do_not() {
     let lower = answer.to_ascii_lowercase();
     assert!(lower.contains("hello"), "{answer}");
     assert!(lower.ends_with("0\r\nx-sum: 77\r\n\r\n"), "{answer}");
+    assert_told_as_whole(&authpool, 1);
+    let idle = [("provider", "provider"), ("state", "idle")];
+    let kept = authpool.series("authpool_upstream_connections", &idle);
+    assert_eq!(kept, 1.0, "trailers are an end: the connection is kept");
+}
+
+/// O9: so many requests were told, none as one that its client left.
+#[track_caller]
+fn assert_told_as_whole(authpool: &Authpool, requests: usize) {
+    eventually("all are told", || {
+        authpool.log().matches("msg=request").count() == requests
+    });
+    let log = authpool.log();
+    assert_eq!(log.matches("aborted=false").count(), requests, "{log}");
 }
 
 // F1, C9: answers without a body, and redirects, are the provider's own and are never followed
@@ -397,6 +411,7 @@ fn answers_without_a_body_and_redirects_pass_as_they_are() {
         assert_eq!((answer.status, answer.body.len()), (status, 0));
         assert_eq!(answer.header("etag"), (status == 304).then_some("\"e\""));
     }
+    assert_told_as_whole(&authpool, 4);
     let before = provider.ledger().count("cred-a");
     let codes = [301, 302, 303, 307, 308];
     for status in codes {

@@ -269,3 +269,45 @@ fn a_clients_limits_live_on_over_a_reload() {
     }
     assert!(after <= 2, "a reload must not forget it: {after} more");
 }
+
+// K5, O2: places of providers differ between two configurations
+#[test]
+fn who_waits_over_a_reload_takes_a_new_key_to_that_keys_own_provider() {
+    let (provider, second) = (
+        Provider::start(Options::default()).unwrap(),
+        Provider::start(Options::default()).unwrap(),
+    );
+    let hang = r#"{"match":{},"times":null,"do":{"fault":"hang"}}"#;
+    provider.script().push_json(hang).unwrap();
+    let mut setup = Setup::new("openai", &["a"]);
+    setup.subscriptions[0].2 = "max_in_flight = 1".to_owned();
+    let variables = Setup::new("openai", &["a", "b"]).variables();
+    let url = setup.base_url(provider.addr());
+    let authpool = Authpool::start(&setup.text(&url), &variables);
+    let ask = Ask::post("/v1/chat/completions", chat("gpt-x", false));
+    let held = ask.open(authpool.addr).unwrap();
+    eventually("one is under way", || provider.ledger().in_flight() == 1);
+    let mut waiting = ask.open(authpool.addr).unwrap();
+    eventually("one waits", || authpool.metric("authpool_waiting{") == 1.0);
+    setup
+        .subscriptions
+        .push(("b".to_owned(), "cred-b".to_owned(), String::new()));
+    let first = format!(
+        "[[provider]]\nid = \"second\"\ndialect = \"openai\"\nbase_url = {:?}\n\n[[provider]]\n",
+        setup.base_url(second.addr())
+    );
+    let text = setup
+        .text(&url)
+        .replacen("[[provider]]\n", &first, 1)
+        .replace(
+            "id = \"b\"\nprovider = \"provider\"",
+            "id = \"b\"\nprovider = \"second\"",
+        );
+    reload(&authpool, &text, 1);
+    eventually("the new key is used", || {
+        provider.ledger().count("cred-b") + second.ledger().count("cred-b") > 0
+    });
+    assert_eq!(provider.ledger().count("cred-b"), 0, "not at another's");
+    assert_eq!(waiting.read_head().unwrap(), 200);
+    drop(held);
+}

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 use crate::core::pools::decide::{Asks, Decision};
@@ -484,6 +485,12 @@ impl History {
 }
 
 proptest! {
+    // Histories that once broke a law stand beside this file and are run first.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("seeds"))),
+        ..ProptestConfig::default()
+    })]
+
     // C1, C5, D4, D5, STYLE Invariants 4, 5, 9
     #[test]
     fn every_history_keeps_the_laws(steps in proptest::collection::vec(steps(), 1..250)) {
