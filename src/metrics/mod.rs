@@ -6,7 +6,7 @@ mod counter;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
@@ -38,7 +38,7 @@ struct Series {
     cooldown: GaugeVec,
     state: IntGaugeVec,
     connections: IntGaugeVec,
-    dropped: Gauge,
+    dropped: IntCounter,
     scrape: Mutex<()>,
 }
 
@@ -126,8 +126,8 @@ impl Maker<'_> {
         Ok(made)
     }
 
-    fn float(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-        let made = Gauge::with_opts(opts(name, help))?;
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let made = IntCounter::with_opts(opts(name, help))?;
         self.0.register(Box::new(made.clone()))?;
         Ok(made)
     }
@@ -218,7 +218,7 @@ impl Series {
                 "Connections to a provider.",
                 &["provider", "state"],
             )?,
-            dropped: made.float(
+            dropped: made.counter(
                 "events_dropped_total",
                 "Records that found their ring full.",
             )?,
@@ -271,14 +271,18 @@ impl Series {
                 .with_label_values(&[&**provider, "active"])
                 .set(*active);
         }
-        self.dropped.set(readings.dropped as f64);
+        self.dropped
+            .inc_by(readings.dropped.saturating_sub(self.dropped.get()));
     }
 }
 
 /// Whether a name that a client chose may be shown: what models are called, and nothing that could carry more.
 pub fn is_printable(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+".contains(&byte);
-    name.len() <= 128 && name.bytes().all(is_allowed)
+    // A version follows an `@` in the names of models; anything else there would be an address.
+    let mut behind_at = name.split('@').skip(1);
+    let is_versioned = behind_at.all(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    name.len() <= 128 && is_versioned && name.bytes().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -288,6 +292,21 @@ mod tests {
     use super::*;
     use crate::core::id::{LimitGroup, SubscriptionIndex};
     use crate::core::pools::CooldownView;
+
+    // O9, K4
+    #[test]
+    fn a_name_that_could_be_an_address_is_not_shown() {
+        for shown in [
+            "claude-3-5-sonnet@20240620",
+            "openai/gpt-4o:free",
+            "ft:gpt-4o:org::id",
+        ] {
+            assert!(is_printable(shown), "{shown}");
+        }
+        for hidden in ["someone@example.com", "a b", "gpt@1@x", "naïve"] {
+            assert!(!is_printable(hidden), "{hidden}");
+        }
+    }
 
     // O6, K4: the group's name is the client's model where no table knows it
     #[test]

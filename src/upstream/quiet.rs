@@ -1,5 +1,6 @@
 //! A waker for a connection and its holder, who share a task: what the one tells the other while that task is at both
-//! is not a reason to run it again. Only what comes from outside (the socket) wakes the task.
+//! is not a reason to run it again. Only what comes from outside (the socket) wakes the task. It rests on this: what a
+//! connection asks of itself while it is polled (hyper's `yield_now`, which its client never reaches) would be lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
