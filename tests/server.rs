@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use authpool::clock::Clock;
-use authpool::server::{
-    BoxError, Handler, Limits, SharedTls, TlsError, bind, discard, serve, server_tls,
-};
+use authpool::proxy::discard;
+use authpool::server::{BoxError, Handler, Limits, SharedTls, TlsError, bind, serve, server_tls};
 use authpool::tasks::Tasks;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
@@ -115,7 +114,7 @@ impl Handler for Service {
             "/never" => pending().await,
             "/refuse" => {
                 status = StatusCode::PAYLOAD_TOO_LARGE;
-                discard(request.into_body(), &self.0.tasks);
+                discard(request.into_body(), false, &self.0.tasks);
                 Answer::Whole("no".into())
             }
             _ => {

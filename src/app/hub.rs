@@ -23,22 +23,22 @@ struct Sinks {
 
 impl Hub {
     /// Over the rings that will be emptied, in this order.
-    pub fn new(rings: Vec<Records>, names: Names, sinks: Vec<Box<dyn Sink>>) -> Self {
+    pub fn new(rings: Vec<Records>, names: Arc<Names>, sinks: Vec<Box<dyn Sink>>) -> Self {
         let sinks = Mutex::new(Sinks {
             sinks,
             batch: Vec::with_capacity(1024),
         });
         Self(Arc::new(Inner {
             rings,
-            names: ArcSwap::from_pointee(names),
+            names: ArcSwap::new(names),
             sinks,
         }))
     }
 
     /// Gives indices new meanings, after those that were recorded under the old ones were told.
-    pub fn rename(&self, names: Names) {
+    pub fn rename(&self, names: Arc<Names>) {
         self.pump();
-        self.0.names.store(Arc::new(names));
+        self.0.names.store(names);
     }
 
     /// Empties the rings into the sinks. Called on the control thread only: sinks may write.

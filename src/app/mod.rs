@@ -115,13 +115,7 @@ impl App {
             .chain(rings.iter().cloned())
             .collect();
         let names = Arc::new(names);
-        let hub = Hub::new(
-            all,
-            Names {
-                subscriptions: names.subscriptions.clone(),
-            },
-            sinks,
-        );
+        let hub = Hub::new(all, Arc::clone(&names), sinks);
 
         let mut app = Self {
             state,
@@ -158,11 +152,6 @@ impl App {
         self.admin
     }
 
-    /// Whether a drain has begun: cancelled then.
-    pub fn stopping(&self) -> CancellationToken {
-        self.stop.clone()
-    }
-
     /// O2: takes a new configuration. Requests under way keep what they took. What cannot change while running
     /// (listeners, workers, memory, sessions) keeps its old value; those keys are returned.
     ///
@@ -178,9 +167,7 @@ impl App {
         let applied = self.balancer.apply(&layout::layout(&config, &self.state));
         self.clients = Arc::new(self.clients.reloaded(&config.clients));
         self.names = Arc::new(layout::names(&config, &applied, &self.names));
-        self.hub.rename(Names {
-            subscriptions: self.names.subscriptions.clone(),
-        });
+        self.hub.rename(Arc::clone(&self.names));
         self.providers.store(Arc::new(providers));
         let routing = Arc::new(Routing::new(&config, &applied, Arc::clone(&self.clients)));
         for thread in &self.threads {

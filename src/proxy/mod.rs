@@ -29,7 +29,7 @@ use self::call::{Asking, Call};
 use self::exchange::Exchange;
 use self::refusal::{Reason, Refusal};
 pub use self::relay::{Body, BoxError};
-pub use self::replay::BodyMemory;
+pub use self::replay::{BodyMemory, discard};
 use self::table::Table;
 use crate::balancer::Balancer;
 use crate::clock::Clock;
@@ -79,7 +79,7 @@ impl Proxy {
         let mut response = match self.serve(&mut exchange, head, &mut body).await {
             Ok(response) => response,
             Err(refusal) => {
-                replay::discard(body, expects_continue, &self.0.tasks);
+                discard(body, expects_continue, &self.0.tasks);
                 let response = refusal.into_response(&mut exchange);
                 exchange.whole();
                 response

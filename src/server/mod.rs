@@ -3,7 +3,6 @@
 //! accepted is served or closed, never forgotten; and a stop loses no connection that the kernel had accepted.
 
 mod connection;
-mod discard;
 mod patience;
 mod tls;
 mod watch;
@@ -24,7 +23,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use self::discard::discard;
 pub use self::tls::{TlsError, server_tls};
 
 use self::connection::Connections;
