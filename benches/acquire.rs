@@ -7,6 +7,8 @@ use std::time::Duration;
 use authpool::balancer::{Acquired, Balancer, Tried};
 use authpool::clock::Clock;
 use authpool::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+use authpool::core::ledger::usage::Usage;
+use authpool::core::limit::reading::Readings;
 use authpool::core::limit::scope::Scope;
 use authpool::core::limit::verdict::{Class, Outcome, Verdict};
 use authpool::core::pools::{Affinity, Demand, Layout, PoolLayout, SubscriptionLayout};
@@ -19,22 +21,17 @@ fn layout(subscriptions: usize) -> Layout {
         provider: Arc::from("provider"),
         endpoint: Arc::from("https://endpoint"),
         domain: Arc::from(format!("s{index}")),
-        domain_named: false,
-        enabled: true,
-        priority: 0,
         max_in_flight: Some(1_000),
         models: vec!["*".to_owned()],
-        deny_models: Vec::new(),
         fingerprint: 1,
+        ..SubscriptionLayout::default()
     };
     Layout {
         subscriptions: (0..subscriptions).map(row).collect(),
         pools: vec![PoolLayout {
             id: Arc::from("main"),
             members: (0..subscriptions).collect(),
-            max_wait: Duration::from_secs(30),
-            max_waiting: 1_000,
-            stick_wait: Duration::from_secs(2),
+            ..PoolLayout::default()
         }],
         max_sessions: 100_000,
         max_handles: 100_000,
@@ -42,22 +39,19 @@ fn layout(subscriptions: usize) -> Layout {
 }
 
 fn demand(clock: Clock, model: &str, affinity: Affinity) -> Demand {
+    let group = LimitGroup::new(model);
     Demand {
-        pool: PoolIndex(0),
-        limit_group: LimitGroup::new(model),
         model: Some(Arc::from(model)),
         affinity,
-        arrival: clock.now(),
-        max_wait: None,
-        entropy: 0,
+        ..Demand::new(PoolIndex(0), group, clock.now())
     }
 }
 
 fn round(balancer: &Balancer, demand: &Demand, outcome: Outcome) {
     balancer.arrived(demand.pool);
     if let Acquired::Granted(lease) = balancer.acquire(demand, &Tried::new()) {
-        lease.observe(&Verdict::OK);
-        lease.settle(outcome);
+        lease.observe(&Verdict::OK, &Readings::NONE);
+        lease.settle(outcome, &Usage::default());
     }
 }
 
@@ -102,7 +96,7 @@ fn acquire(criterion: &mut Criterion) {
                 ..Verdict::of(Class::RateLimited)
             };
             if let Acquired::Granted(lease) = balancer.acquire(&other, &Tried::new()) {
-                lease.settle(Outcome::Answered(barred));
+                lease.settle(Outcome::Answered(barred), &Usage::default());
             }
         }
         group.bench_function("barred", |bencher| {

@@ -33,6 +33,7 @@ pub fn layout(config: &Config, state: &RandomState) -> Layout {
                 max_wait: pool.max_wait,
                 max_waiting: pool.max_waiting,
                 stick_wait: pool.stick_wait,
+                ..PoolLayout::default()
             })
             .collect(),
         max_sessions: config.sessions.max.get(),
@@ -83,6 +84,7 @@ fn one(subscription: &SubscriptionConfig, state: &RandomState) -> SubscriptionLa
         models: globs(&subscription.models),
         deny_models: globs(&subscription.deny_models),
         fingerprint: fingerprint.finish(),
+        ..SubscriptionLayout::default()
     }
 }
 

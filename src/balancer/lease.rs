@@ -3,6 +3,8 @@
 
 use super::Balancer;
 use crate::core::id::SubscriptionIndex;
+use crate::core::ledger::usage::Usage;
+use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Outcome, Verdict};
 use crate::core::pools::Ticket;
 use crate::core::time::Timestamp;
@@ -46,9 +48,10 @@ impl Lease {
 
     /// A verdict is known now, before the attempt has ended: it acts at once. The same verdict at settling counts
     /// nothing more; another one counts too.
-    pub fn observe(&self, verdict: &Verdict) {
+    /// `readings`: what the answer's head says of limits, handed over once; [`Readings::NONE`] after that.
+    pub fn observe(&self, verdict: &Verdict, readings: &Readings) {
         if let Some(ticket) = &self.ticket {
-            self.balancer.observe(ticket, verdict);
+            self.balancer.observe(ticket, verdict, readings);
         }
     }
 
@@ -62,9 +65,10 @@ impl Lease {
 
     /// The attempt has ended. A request that was handed back unsent over a connection that had gone stale is
     /// [`Outcome::Abandoned`]: it tells nothing about the server, while a silence counts against it (D11).
-    pub fn settle(mut self, outcome: Outcome) {
+    /// `usage`: what the answer reported; where it reported nothing, the reservation counts as spent.
+    pub fn settle(mut self, outcome: Outcome, usage: &Usage) {
         if let Some(ticket) = self.ticket.take() {
-            self.balancer.settle(ticket, outcome);
+            self.balancer.settle(ticket, outcome, usage);
         }
     }
 }
@@ -72,7 +76,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.balancer.settle(ticket, Outcome::Abandoned);
+            self.balancer
+                .settle(ticket, Outcome::Abandoned, &Usage::default());
         }
     }
 }

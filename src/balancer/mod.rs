@@ -20,6 +20,8 @@ use crate::core::choice::queue::WaiterId;
 pub use crate::core::choice::session::HandleOwner;
 pub use crate::core::choice::tried::Tried;
 use crate::core::id::{PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::ledger::usage::Usage;
+use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Outcome, Verdict};
 use crate::core::pools::{
     Acquisition, Applied, Consequences, Demand, Entrance, Layout, Pools, Ticket,
@@ -212,9 +214,10 @@ impl Balancer {
         }
     }
 
-    fn observe(&self, ticket: &Ticket, verdict: &Verdict) {
+    fn observe(&self, ticket: &Ticket, verdict: &Verdict, readings: &Readings) {
         self.section(|guarded, now, consequences| {
-            guarded.pools.observe(ticket, verdict, now, consequences);
+            let pools = &mut guarded.pools;
+            pools.observe(ticket, verdict, readings, now, consequences);
         });
     }
 
@@ -222,9 +225,10 @@ impl Balancer {
         self.section(|guarded, now, _| guarded.pools.is_overtaken(ticket, now))
     }
 
-    fn settle(&self, ticket: Ticket, outcome: Outcome) {
+    fn settle(&self, ticket: Ticket, outcome: Outcome, usage: &Usage) {
         self.section(|guarded, now, consequences| {
-            guarded.pools.settle(ticket, outcome, now, consequences);
+            let pools = &mut guarded.pools;
+            pools.settle(ticket, outcome, usage, now, consequences);
         });
     }
 

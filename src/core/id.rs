@@ -11,6 +11,18 @@ pub struct SubscriptionIndex(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolIndex(pub u16);
 
+/// A client's place in the configuration; those without a key share the last. A reload may give it to another: only
+/// fairness between clients rests on it, and forgets by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientIndex(pub u16);
+
+impl ClientIndex {
+    /// As a position in a table.
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl SubscriptionIndex {
     /// As a position in a table.
     pub const fn at(self) -> usize {

@@ -16,6 +16,8 @@ use super::table::{Table, Target};
 use crate::balancer::{Acquired, Lease, RefusalReason, Refused};
 use crate::core::choice::tried::Tried;
 use crate::core::id::SubscriptionIndex;
+use crate::core::ledger::usage::Usage;
+use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::core::pools::Demand;
 
@@ -98,11 +100,11 @@ impl Proxy {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;
                     if matches!(verdict.class, Class::Ok | Class::ClientError) {
-                        lease.observe(&verdict);
+                        lease.observe(&verdict, &Readings::NONE);
                         tell(exchange, &answer, subscription, "commit");
                         return Ok(self.commit(exchange, &call, *answer, Some(lease), &target));
                     }
-                    lease.settle(Outcome::Answered(verdict));
+                    lease.settle(Outcome::Answered(verdict), &answer.reader.usage());
                     let course = &mut course;
                     if !self
                         .go_round(exchange, &call, course, answer, &target, subscription)
@@ -117,11 +119,12 @@ impl Proxy {
                 }
                 Ended::NotSent { connect, timeout } => {
                     // Handed back unsent by a connection that was dying: nobody's failure.
-                    lease.settle(if connect {
+                    let outcome = if connect {
                         Outcome::Silence { sent: false }
                     } else {
                         Outcome::Abandoned
-                    });
+                    };
+                    lease.settle(outcome, &Usage::default());
                     exchange.attempted(subscription, 0, None, "failover");
                     if connect {
                         course.tried.failed(subscription);
@@ -129,7 +132,7 @@ impl Proxy {
                     course.last = Last::NotSent { timeout };
                 }
                 Ended::Unknown { status, timeout } => {
-                    lease.settle(Outcome::Silence { sent: true });
+                    lease.settle(Outcome::Silence { sent: true }, &Usage::default());
                     if !self.resend(exchange, &call, &mut course, subscription, status, timeout) {
                         return refuse(Reason::OutcomeUnknown { timeout });
                     }

@@ -97,13 +97,11 @@ impl Call {
         let limit_group = pool.limit_group(chosen.endpoint, model.as_deref());
         note(exchange, pool, &chosen, model.as_ref(), asking.facts.stream);
         let demand = Demand {
-            pool: pool.index,
-            limit_group,
             model,
             affinity,
-            arrival: exchange.arrival,
             max_wait: asking.wishes.max_wait,
             entropy: exchange.entropy(),
+            ..Demand::new(pool.index, limit_group, exchange.arrival)
         };
         let query = head.uri.query();
         let query = query

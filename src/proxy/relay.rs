@@ -17,6 +17,7 @@ use crate::core::dialect::Dialect;
 use crate::core::dialect::endpoint::Endpoint;
 use crate::core::dialect::read::body::{BodyReader, Kind};
 use crate::core::dialect::word::{self, Code};
+use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::upstream::Incoming;
 
@@ -177,7 +178,7 @@ impl MeteredBody {
         {
             self.verdict = error;
             if let Some(lease) = &self.lease {
-                lease.observe(&error);
+                lease.observe(&error, &Readings::NONE);
             }
         }
         self.remember_handle();
@@ -207,7 +208,7 @@ impl MeteredBody {
             } else {
                 Verdict::of(Class::UpstreamError)
             };
-            lease.settle(Outcome::Answered(outcome));
+            lease.settle(Outcome::Answered(outcome), &usage);
         }
         if let Some(mut exchange) = self.exchange.take() {
             exchange.note(|record| {
@@ -326,10 +327,10 @@ impl HttpBody for MeteredBody {
 
 impl Drop for MeteredBody {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.settle(Outcome::Abandoned);
-        }
         let usage = self.reader.usage();
+        if let Some(lease) = self.lease.take() {
+            lease.settle(Outcome::Abandoned, &usage);
+        }
         if let Some(exchange) = &mut self.exchange {
             exchange.note(|record| record.usage = usage);
         }

@@ -48,7 +48,7 @@ async fn a_grant_that_nobody_takes_goes_to_the_next() {
     assert_eq!((sim.in_flight(), sim.waiting()), (1, 1));
     drop(first);
     let lease = second.await.unwrap();
-    lease.settle(Outcome::Answered(Verdict::OK));
+    lease.settle(Outcome::Answered(Verdict::OK), &Usage::default());
     assert_eq!((sim.in_flight(), sim.waiting()), (0, 0));
 }
 
@@ -110,7 +110,7 @@ async fn a_crowd_that_leaves_at_random_leaks_nothing_and_never_exceeds_a_cap() {
                     };
                     assert!(sim.in_flight() <= 6);
                     tokio::time::sleep(works).await;
-                    lease.settle(Outcome::Answered(verdict));
+                    lease.settle(Outcome::Answered(verdict), &Usage::default());
                 };
                 let _ = tokio::time::timeout(stays, work).await;
             }));
@@ -139,7 +139,7 @@ fn many_threads_share_one_balancer() {
                         Acquired::Granted(lease) => {
                             assert!(sim.in_flight() <= 6);
                             if round % 3 == 0 {
-                                lease.settle(Outcome::Answered(Verdict::OK));
+                                lease.settle(Outcome::Answered(Verdict::OK), &Usage::default());
                             }
                         }
                         Acquired::Waiting(waiting) => drop(waiting),

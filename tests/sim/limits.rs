@@ -32,7 +32,9 @@ async fn a_burst_of_fifty_goes_at_the_reset_to_the_millisecond() {
         let waits = (0..50).map(|_| sim.wait(&sim.demand())).collect();
         for (at, answer) in answers(&sim, waits).await {
             assert_eq!(at, Duration::from_secs(3));
-            answer.unwrap().settle(Outcome::Answered(Verdict::OK));
+            answer
+                .unwrap()
+                .settle(Outcome::Answered(Verdict::OK), &Usage::default());
         }
         assert_eq!(sim.in_flight(), 0);
     }
@@ -51,11 +53,11 @@ async fn an_earlier_reset_wakes_the_keeper() {
         ..limited(Some(Duration::from_secs(seconds)))
     };
     sim.grant(&model("slow"))
-        .settle(Outcome::Answered(per_model(20)));
+        .settle(Outcome::Answered(per_model(20)), &Usage::default());
     let slow = sim.wait(&model("slow"));
     tokio::time::sleep(Duration::from_secs(1)).await;
     sim.grant(&model("fast"))
-        .settle(Outcome::Answered(per_model(4)));
+        .settle(Outcome::Answered(per_model(4)), &Usage::default());
     let fast = sim.wait(&model("fast"));
     let answers = answers(&sim, vec![slow, fast]).await;
     assert_eq!(
@@ -79,9 +81,9 @@ async fn after_a_guess_one_probes_and_the_rest_go_on_its_answer() {
             if lease.is_probe() {
                 probes.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(700)).await;
-                lease.observe(&Verdict::OK);
+                lease.observe(&Verdict::OK, &Readings::NONE);
             }
-            lease.settle(Outcome::Answered(Verdict::OK));
+            lease.settle(Outcome::Answered(Verdict::OK), &Usage::default());
             began
         }));
     }
@@ -157,10 +159,13 @@ async fn a_session_moves_at_the_end_of_stick_wait() {
 async fn bad_news_refuses_at_once() {
     let sim = Arc::new(Sim::new(1, None));
     let [one, two] = [sim.grant(&sim.demand()), sim.grant(&sim.demand())];
-    one.settle(Outcome::Answered(limited(Some(Duration::from_secs(5)))));
+    one.settle(
+        Outcome::Answered(limited(Some(Duration::from_secs(5)))),
+        &Usage::default(),
+    );
     let waiting = sim.wait(&sim.demand());
     tokio::time::sleep(Duration::from_secs(1)).await;
-    two.observe(&limited(Some(Duration::from_secs(60))));
+    two.observe(&limited(Some(Duration::from_secs(60))), &Readings::NONE);
     let refused = waiting.await.unwrap_err();
     assert_eq!(sim.elapsed(), Duration::from_secs(1));
     assert_eq!(
@@ -204,7 +209,7 @@ async fn a_cooldown_is_told_once() {
     let sim = Sim::new(1, None);
     let leases: Vec<_> = (0..20).map(|_| sim.grant(&sim.demand())).collect();
     for lease in leases {
-        lease.settle(Outcome::Answered(limited(None)));
+        lease.settle(Outcome::Answered(limited(None)), &Usage::default());
     }
     let mut told = Vec::new();
     sim.records.drain(&mut told);

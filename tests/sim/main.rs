@@ -16,10 +16,15 @@ use std::time::Duration;
 
 use authpool::balancer::{Acquired, Balancer, Lease, Refused, Tried, Waiting};
 use authpool::clock::Clock;
+use authpool::core::choice::strategy::Strategy;
 use authpool::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
+use authpool::core::ledger::usage::Usage;
+use authpool::core::limit::reading::{Dimension, Readings};
 use authpool::core::limit::scope::Scope;
 use authpool::core::limit::verdict::{Class, Outcome, Verdict};
-use authpool::core::pools::{Affinity, Demand, Layout, PoolLayout, SubscriptionLayout};
+use authpool::core::pools::{
+    Affinity, Demand, Layout, LimitLayout, PoolLayout, SubscriptionLayout,
+};
 use authpool::core::time::Timestamp;
 use authpool::records::{Record, Records};
 use authpool::tasks::Tasks;
@@ -33,28 +38,35 @@ struct Sim {
     start: Timestamp,
 }
 
+/// So that no slow start is in the way: limits are known, and out of reach.
+fn boundless() -> LimitLayout {
+    LimitLayout {
+        dimension: Dimension::Requests,
+        limit: 1e9,
+        period: Duration::from_secs(60),
+        models: Vec::new(),
+    }
+}
+
 fn layout(subscriptions: usize, max_in_flight: Option<u32>) -> Layout {
     let row = |index: usize| SubscriptionLayout {
         id: Arc::from(format!("s{index}")),
         provider: Arc::from("provider"),
         endpoint: Arc::from("https://endpoint"),
         domain: Arc::from(format!("s{index}")),
-        domain_named: false,
-        enabled: true,
-        priority: 0,
         max_in_flight,
         models: vec!["*".to_owned()],
-        deny_models: Vec::new(),
         fingerprint: 1,
+        limits: vec![boundless()],
+        ..SubscriptionLayout::default()
     };
     Layout {
         subscriptions: (0..subscriptions).map(row).collect(),
         pools: vec![PoolLayout {
             id: Arc::from("main"),
             members: (0..subscriptions).collect(),
-            max_wait: Duration::from_secs(30),
-            max_waiting: 1_000,
-            stick_wait: Duration::from_secs(2),
+            strategy: Strategy::LeastInFlight,
+            ..PoolLayout::default()
         }],
         max_sessions: 100,
         max_handles: 100,
@@ -86,14 +98,10 @@ impl Sim {
     }
 
     fn demand(&self) -> Demand {
+        let group = LimitGroup::new("m1");
         Demand {
-            pool: PoolIndex(0),
-            limit_group: LimitGroup::new("m1"),
             model: Some(Arc::from("m1")),
-            affinity: Affinity::None,
-            arrival: self.clock.now(),
-            max_wait: None,
-            entropy: 0,
+            ..Demand::new(PoolIndex(0), group, self.clock.now())
         }
     }
 
@@ -135,7 +143,7 @@ impl Sim {
                 },
                 ..self.demand()
             });
-            lease.settle(Outcome::Answered(verdict));
+            lease.settle(Outcome::Answered(verdict), &Usage::default());
         }
     }
 

@@ -6,4 +6,5 @@ pub mod queue;
 pub mod select;
 pub mod session;
 pub mod standing;
+pub mod strategy;
 pub mod tried;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::choice::standing::{Absence, Cause};
-use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 use crate::core::time::Timestamp;
 
 /// What a request asks.
@@ -24,6 +24,53 @@ pub struct Demand {
     pub max_wait: Option<Duration>,
     /// The random half of the request's id.
     pub entropy: u64,
+    /// What is known of its tokens before it is served (C4).
+    pub size: Size,
+    /// Between whom the waiting room is fair (C5).
+    pub client: ClientIndex,
+    /// Its class in the waiting room (C5).
+    pub priority: Priority,
+}
+
+impl Demand {
+    /// A demand of nobody in particular: no session, normal priority, nothing known of its tokens.
+    pub fn new(pool: PoolIndex, limit_group: LimitGroup, arrival: Timestamp) -> Self {
+        Self {
+            pool,
+            limit_group,
+            model: None,
+            affinity: Affinity::None,
+            arrival,
+            max_wait: None,
+            entropy: 0,
+            size: Size::default(),
+            client: ClientIndex::default(),
+            priority: Priority::default(),
+        }
+    }
+}
+
+/// What is known of a request's tokens before it is served. All zero and `None`: it carries no tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Of the body, where the operation is metered; else 0.
+    pub bytes: u64,
+    /// The most that it lets the answer have.
+    pub max_tokens: Option<u64>,
+    /// The client's own word for its prompt (`x-authpool-estimated-tokens`), instead of an estimate by bytes.
+    pub estimated: Option<u64>,
+}
+
+/// A class of the waiting room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Served first.
+    High,
+    /// What a client has unless it is configured.
+    #[default]
+    Normal,
+    /// Served last.
+    Low,
 }
 
 /// Whom a request wants (S2).

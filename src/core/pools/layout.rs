@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::choice::strategy::Strategy;
 use crate::core::id::{PoolIndex, SubscriptionIndex};
+use crate::core::limit::reading::{Counting, Dimension};
 
 /// Everything there is to choose from.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,48 @@ pub struct SubscriptionLayout {
     pub deny_models: Vec<String>,
     /// Changes when credential or provider changed: the subscription then starts fresh (D7).
     pub fingerprint: u64,
+    /// What `weighted` shares out by; from 1.
+    pub weight: u16,
+    /// Limits of its domain as configured; of a named domain, those of all its subscriptions together, the lower
+    /// of two alike.
+    pub limits: Vec<LimitLayout>,
+    /// How its provider's limiter counts tokens.
+    pub counting: Counting,
+}
+
+impl Default for SubscriptionLayout {
+    fn default() -> Self {
+        let nobody: Arc<str> = Arc::from("");
+        Self {
+            id: Arc::clone(&nobody),
+            provider: Arc::clone(&nobody),
+            endpoint: Arc::clone(&nobody),
+            domain: nobody,
+            domain_named: false,
+            enabled: true,
+            priority: 0,
+            max_in_flight: None,
+            models: Vec::new(),
+            deny_models: Vec::new(),
+            fingerprint: 0,
+            weight: 1,
+            limits: Vec::new(),
+            counting: Counting::default(),
+        }
+    }
+}
+
+/// A configured limit: a bucket that gains `limit` in a `period`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitLayout {
+    /// What is counted.
+    pub dimension: Dimension,
+    /// How much; above zero.
+    pub limit: f64,
+    /// In which time.
+    pub period: Duration,
+    /// Globs of the limit groups that share it; none at all: every one. Those that share a limit share one bucket.
+    pub models: Vec<String>,
 }
 
 /// A set of subscriptions that can serve the same requests.
@@ -59,6 +103,21 @@ pub struct PoolLayout {
     pub max_waiting: usize,
     /// How long a `should` session waits for its own subscription, from the arrival (S2).
     pub stick_wait: Duration,
+    /// How it chooses among what is open.
+    pub strategy: Strategy,
+}
+
+impl Default for PoolLayout {
+    fn default() -> Self {
+        Self {
+            id: Arc::from(""),
+            members: Vec::new(),
+            max_wait: Duration::from_secs(30),
+            max_waiting: 1_000,
+            stick_wait: Duration::from_secs(2),
+            strategy: Strategy::default(),
+        }
+    }
 }
 
 /// Where the parts of a layout are now, in its order.

@@ -18,14 +18,15 @@ mod snapshot;
 mod sweep;
 mod table;
 mod ticket;
+mod weigh;
 
 #[cfg(test)]
 mod tests;
 
 pub use acquire::{Acquisition, Entrance};
 pub use consequences::Consequences;
-pub use demand::{Affinity, Demand, RefusalReason, Refused};
-pub use layout::{Applied, Layout, PoolLayout, SubscriptionLayout};
+pub use demand::{Affinity, Demand, Priority, RefusalReason, Refused, Size};
+pub use layout::{Applied, Layout, LimitLayout, PoolLayout, SubscriptionLayout};
 pub use snapshot::{CooldownView, PoolView, PoolsSnapshot, SnapshotSize, State, SubscriptionView};
 pub use ticket::{MOST_TICKETS, Ticket};
 

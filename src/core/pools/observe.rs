@@ -8,7 +8,9 @@ use super::ticket::Ticket;
 use crate::core::choice::select::{EVERYBODY, mark};
 use crate::core::event::{Change, Event};
 use crate::core::id::{LimitGroup, SubscriptionIndex};
+use crate::core::ledger::usage::Usage;
 use crate::core::limit::breaker::{Bars, Ending, Kind, Raised, Refusal};
+use crate::core::limit::reading::Readings;
 use crate::core::limit::scope::Scope;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::core::time::Timestamp;
@@ -36,11 +38,13 @@ impl Holder {
 }
 
 impl Pools {
-    /// A verdict is known before the attempt has ended: at commit, or on an error answer.
+    /// A verdict is known before the attempt has ended: at commit, or on an error answer; and what the answer's head
+    /// says of limits, told once.
     pub fn observe(
         &mut self,
         ticket: &Ticket,
         verdict: &Verdict,
+        _readings: &Readings,
         now: Timestamp,
         consequences: &mut Consequences,
     ) {
@@ -64,6 +68,7 @@ impl Pools {
         &mut self,
         ticket: Ticket,
         outcome: Outcome,
+        _usage: &Usage,
         now: Timestamp,
         consequences: &mut Consequences,
     ) {

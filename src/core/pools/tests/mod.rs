@@ -16,6 +16,8 @@ use crate::core::choice::queue::WaiterId;
 use crate::core::choice::tried::Tried;
 use crate::core::event::{Change, Event};
 use crate::core::id::LimitGroup;
+use crate::core::ledger::usage::Usage;
+use crate::core::limit::reading::{Dimension, Readings};
 use crate::core::limit::scope::Scope;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 
@@ -43,13 +45,20 @@ fn subscription(id: &str) -> SubscriptionLayout {
         provider: Arc::from("provider"),
         endpoint: Arc::from("https://endpoint"),
         domain: Arc::from(id),
-        domain_named: false,
-        enabled: true,
-        priority: 0,
-        max_in_flight: None,
         models: vec!["*".to_owned()],
-        deny_models: Vec::new(),
         fingerprint: 1,
+        limits: vec![boundless()],
+        ..SubscriptionLayout::default()
+    }
+}
+
+/// So that no slow start is in the way: limits are known, and out of reach.
+fn boundless() -> LimitLayout {
+    LimitLayout {
+        dimension: Dimension::Requests,
+        limit: 1e9,
+        period: seconds(60),
+        models: Vec::new(),
     }
 }
 
@@ -57,9 +66,8 @@ fn pool(id: &str, members: &[usize]) -> PoolLayout {
     PoolLayout {
         id: Arc::from(id),
         members: members.to_vec(),
-        max_wait: seconds(30),
-        max_waiting: 1_000,
-        stick_wait: seconds(2),
+        strategy: crate::core::choice::strategy::Strategy::LeastInFlight,
+        ..PoolLayout::default()
     }
 }
 
@@ -144,13 +152,8 @@ impl World {
 
     fn demand(&self) -> Demand {
         Demand {
-            pool: MAIN,
-            limit_group: group("m1"),
             model: Some(Arc::from("m1")),
-            affinity: Affinity::None,
-            arrival: self.now,
-            max_wait: None,
-            entropy: 0,
+            ..Demand::new(MAIN, group("m1"), self.now)
         }
     }
 
@@ -224,12 +227,13 @@ impl World {
 
     fn observe(&mut self, ticket: &Ticket, verdict: Verdict) {
         self.pools
-            .observe(ticket, &verdict, self.now, &mut self.out);
+            .observe(ticket, &verdict, &Readings::NONE, self.now, &mut self.out);
         self.carry_out();
     }
 
     fn settle(&mut self, ticket: Ticket, outcome: Outcome) {
-        self.pools.settle(ticket, outcome, self.now, &mut self.out);
+        self.pools
+            .settle(ticket, outcome, &Usage::default(), self.now, &mut self.out);
         self.carry_out();
     }
 
