@@ -1,11 +1,12 @@
-//! Our account of one bucket (SPEC 16.1-16.7): refilled by its rate, lowered at sending, settled by usage; readings
+//! Our account of one bucket or window (SPEC 16.1-16.7): refilled by its rate, or whole again at its reset, lowered at sending, settled by usage; readings
 //! correct it and never replace it. What is refused and who waits is not decided here. Law: the level never passes the
 //! limit, and one and the same use is never taken off twice.
 
 use std::time::Duration;
 
 use super::extremes::Extremes;
-use crate::core::limit::reading::Reading;
+use super::row::Room;
+use crate::core::limit::reading::{Reading, Refill};
 use crate::core::time::Timestamp;
 
 /// Over how long corrections are averaged into others' use.
@@ -27,6 +28,9 @@ pub struct Account {
     rate: f64,
     level: f64,
     at: Timestamp,
+    period: Duration,
+    /// A window's end, when all is left again; `None`: a bucket.
+    ends: Option<Timestamp>,
     /// What others take, in units a second.
     others: f64,
     /// How much they take at once.
@@ -53,6 +57,8 @@ impl Account {
             rate: limit / period.as_secs_f64().max(1e-3),
             level: limit,
             at: now,
+            period,
+            ends: None,
             others: 0.0,
             chunk: 1.0,
             read: now,
@@ -65,6 +71,9 @@ impl Account {
     /// From its first reading: the low end of it, less all that is under way (16.3).
     pub fn first(reading: &Reading, under_way: UnderWay, now: Timestamp) -> Self {
         let mut account = Self::full(reading.limit, reading.period, now);
+        if reading.refill == Refill::AtReset {
+            account.ends = Some(now + reading.reset.unwrap_or(reading.period));
+        }
         account.level = reading.remaining - reading.below - (under_way.all - under_way.own);
         account.extremes = Extremes::default();
         account.note(now);
@@ -88,24 +97,54 @@ impl Account {
 
     /// What it gains a second.
     pub fn gain(&self) -> f64 {
+        if self.ends.is_some() {
+            return 0.0;
+        }
         (self.rate - self.others).max(self.rate * LEAST_SHARE)
+    }
+
+    /// A window's end; `None`: a bucket.
+    pub const fn ends(&self) -> Option<Timestamp> {
+        self.ends
+    }
+
+    /// What a window has for the amount; `None`: it is a bucket.
+    pub fn window(&self, amount: f64, now: Timestamp) -> Option<Room> {
+        let ends = self.ends?;
+        let level = if ends <= now { self.limit } else { self.level };
+        let left = level - amount.min(self.limit);
+        Some(if 0.0 <= left {
+            Room::Open(left / self.limit)
+        } else {
+            Room::Closed {
+                until: ends,
+                event: false,
+            }
+        })
     }
 
     /// When it is full.
     pub fn full_at(&self) -> Timestamp {
+        if let Some(ends) = self.ends {
+            return ends;
+        }
         let lack = (self.limit - self.level).max(0.0);
         self.at + Duration::from_secs_f64((lack / self.gain()).min(1e7))
-    }
-
-    /// What others were seen to take, in units a second.
-    pub const fn others(&self) -> f64 {
-        self.others
     }
 
     /// Lets time pass.
     pub fn advance(&mut self, now: Timestamp) {
         let passed = now.since(self.at).as_secs_f64();
-        if passed > 0.0 {
+        if let Some(ends) = self.ends {
+            if ends <= now {
+                let periods = now.since(ends).as_micros() / self.period.as_micros().max(1) + 1;
+                let periods = u32::try_from(periods).unwrap_or(u32::MAX);
+                self.ends = Some(ends + self.period.saturating_mul(periods));
+                self.level = self.limit;
+                self.extremes = Extremes::default();
+            }
+            self.at = now;
+        } else if passed > 0.0 {
             self.level = (self.level + self.gain() * passed).min(self.limit);
             self.others *= (-passed / FORGETTING).exp();
             self.at = now;
@@ -147,8 +186,10 @@ impl Account {
         under_way: UnderWay,
         now: Timestamp,
     ) {
-        if self.is_of_another_size(reading) {
+        if self.is_of_another_size(reading) || self.ends.is_some() {
+            let before = *self;
             *self = Self::first(reading, under_way, now);
+            self.keep_lower(&before);
             return;
         }
         self.advance(now);
@@ -174,6 +215,18 @@ impl Account {
         self.read = now;
     }
 
+    /// Of two readings of one window the smaller stays (STYLE).
+    fn keep_lower(&mut self, before: &Self) {
+        const SAME: Duration = Duration::from_secs(1);
+        if let (Some(own), Some(theirs)) = (self.ends, before.ends)
+            && own.since(theirs) <= SAME
+            && theirs.since(own) <= SAME
+            && self.limit == before.limit
+        {
+            self.level = self.level.min(before.level);
+        }
+    }
+
     /// 16.6: what we cannot explain, others took.
     fn blame(&mut self, correction: f64, under_way: f64) {
         let unexplained = if correction < 0.0 {
@@ -195,7 +248,7 @@ impl Account {
 
     /// What is kept back where others are seen to use the same bucket (16.6).
     pub fn margin(&self) -> f64 {
-        if self.others < self.rate * ALONE {
+        if self.others < self.rate * ALONE || self.ends.is_some() {
             return 0.0;
         }
         let age = self.at.since(self.read).as_secs_f64().clamp(0.2, 60.0);

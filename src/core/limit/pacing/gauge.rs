@@ -42,8 +42,10 @@ impl Gauge {
             special: row.is_special() || row.windows.iter().any(Option::is_some),
         };
         for (at, account) in row.accounts.iter().enumerate() {
-            if let Some(account) = account {
-                gauge.set(at, account);
+            match account {
+                Some(account) if account.ends().is_none() => gauge.set(at, account),
+                Some(_) => gauge.special = true,
+                None => {}
             }
         }
         gauge

@@ -104,6 +104,14 @@ impl Row {
             return Room::Closed { until, event: true };
         }
         let mut room = Room::Open(1.0);
+        for (account, amount) in self.accounts.iter().zip(amounts) {
+            if let Some(window) = account
+                .as_ref()
+                .and_then(|account| account.window(*amount, now))
+            {
+                room = room.and(window);
+            }
+        }
         for (learned, amount) in self.learned.iter().zip(learned_amounts(amounts)) {
             room = room.and(match learned.count(amount, now) {
                 Count::Within(share) => Room::Open(share),
