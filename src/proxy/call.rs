@@ -23,7 +23,8 @@ use crate::clients::Client;
 use crate::core::dialect::Dialect;
 use crate::core::dialect::endpoint::{Endpoint, stored_response_id};
 use crate::core::dialect::read::request::RequestFacts;
-use crate::core::pools::Demand;
+use crate::core::id::ClientIndex;
+use crate::core::pools::{Demand, Size};
 use crate::upstream::Outgoing;
 
 /// Who asks, and how.
@@ -66,7 +67,8 @@ impl Call {
     /// From a request whose route is chosen.
     ///
     /// # Errors
-    /// A `connection` line that names what we read, a stored object of nobody's.
+    /// A `connection` line that names what we read, a stored object of nobody's, a subscription that is not of the
+    /// pool.
     pub fn new(
         exchange: &mut Exchange,
         balancer: &Balancer,
@@ -79,6 +81,7 @@ impl Call {
         let missing = || Reason::Internal.in_words_of(Dialect::OpenAi);
         let pool = table.routing.pools.get(chosen.pool).ok_or_else(missing)?;
         let dialect = pool.config.dialect;
+        let worded = |reason: Reason| reason.in_words_of(dialect);
         let owner = asking.client.map_or("", |client| &client.owner);
         let stored = (chosen.endpoint == Endpoint::StoredResponse)
             .then(|| stored_response_id(&chosen.path))
@@ -89,10 +92,9 @@ impl Call {
             headers: &head.headers,
             facts: asking.facts,
             stored,
+            pin: asking.wishes.pinned(pool).map_err(worded)?,
         };
-        let affinity = named
-            .affinity(balancer, pool)
-            .map_err(|reason| reason.in_words_of(dialect))?;
+        let affinity = named.affinity(balancer, pool).map_err(worded)?;
         let model: Option<Arc<str>> = asking.facts.model.as_deref().map(Arc::from);
         let limit_group = pool.limit_group(chosen.endpoint, model.as_deref());
         note(exchange, pool, &chosen, model.as_ref(), asking.facts.stream);
@@ -101,14 +103,19 @@ impl Call {
             affinity,
             max_wait: asking.wishes.max_wait,
             entropy: exchange.entropy(),
+            size: size(chosen.endpoint, asking, &body),
+            client: asking
+                .client
+                .map_or(ClientIndex::NOBODY, |client| client.index),
+            priority: asking.wishes.priority,
             ..Demand::new(pool.index, limit_group, exchange.arrival)
         };
         let query = head.uri.query();
         let query = query
             .and_then(|query| query_without_keys(&table.routing, query))
             .or(query.map(str::to_owned));
-        let headers = head::upstream(head.headers, chosen.endpoint, pool.passes_headers)
-            .map_err(|reason| reason.in_words_of(dialect))?;
+        let headers =
+            head::upstream(head.headers, chosen.endpoint, pool.passes_headers).map_err(worded)?;
         Ok(Self {
             demand,
             dialect,
@@ -176,6 +183,18 @@ impl Call {
         }
         let path = PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?;
         Some(Uri::from(path))
+    }
+}
+
+/// Of an operation that is not metered nothing is known, whatever its client says.
+fn size(endpoint: Endpoint, asking: &Asking<'_>, body: &Held) -> Size {
+    if !endpoint.is_metered() {
+        return Size::default();
+    }
+    Size {
+        bytes: body.bytes(),
+        max_tokens: asking.facts.max_tokens,
+        estimated: asking.wishes.estimated_tokens,
     }
 }
 
