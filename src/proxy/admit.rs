@@ -259,3 +259,86 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>,
 fn malformed(name: &HeaderName, wanted: &str) -> Reason {
     Reason::Invalid(format!("the header `{name}` must be {wanted}").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header::HeaderValue;
+
+    use super::*;
+    use crate::clients::Clients;
+    use crate::clock::Clock;
+    use crate::config::{ClientConfig, ClientKey, Glob};
+    use crate::secret::Secret;
+
+    const KEY: &[u8] = b"a-key-long-enough-for-tests";
+
+    fn client(priority: Priority) -> Arc<Client> {
+        let config = ClientConfig {
+            id: "a".into(),
+            key: ClientKey::Plain(Secret::new(KEY.to_vec())),
+            tenant: None,
+            pools: vec![Glob("*".into())],
+            models: vec![Glob("*".into())],
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            max_in_flight: None,
+            priority,
+            may_pin: false,
+        };
+        Clients::new(&[config], Clock::new()).find(KEY).unwrap()
+    }
+
+    fn asking(name: &HeaderName, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    // F9: a client may only lower its own; asking for a higher one is no error
+    #[test]
+    fn a_request_is_of_its_clients_class_or_of_a_lower_one() {
+        for own in Priority::ALL {
+            let client = client(own);
+            let none = wishes(&HeaderMap::new(), Some(&client)).unwrap();
+            assert_eq!(none.priority, own);
+            for asked in Priority::ALL {
+                let headers = asking(&PRIORITY, asked.name());
+                let expected = match (own, asked) {
+                    (Priority::High, asked) => asked,
+                    (Priority::Normal, Priority::Low) => Priority::Low,
+                    (own, _) => own,
+                };
+                let found = wishes(&headers, Some(&client)).unwrap();
+                assert_eq!(found.priority, expected, "{asked:?} of {own:?}");
+            }
+        }
+        for (asked, expected) in [("high", Priority::Normal), ("low", Priority::Low)] {
+            let found = wishes(&asking(&PRIORITY, asked), None).unwrap();
+            assert_eq!(found.priority, expected);
+        }
+    }
+
+    // F9
+    #[test]
+    fn an_estimate_is_a_whole_number_within_bounds() {
+        let read = |value| wishes(&asking(&ESTIMATED_TOKENS, value), None);
+        for (value, expected) in [("1", 1), ("007", 7), ("10000000", MOST_TOKENS)] {
+            assert_eq!(read(value).unwrap().estimated_tokens, Some(expected));
+        }
+        let long = "1".repeat(60_000);
+        for wrong in [
+            "0",
+            "10000001",
+            "-1",
+            "1.5",
+            " 1",
+            "18446744073709551617",
+            &long,
+        ] {
+            assert!(
+                matches!(read(wrong), Err(Reason::Invalid(_))),
+                "{wrong:.30}"
+            );
+        }
+    }
+}

@@ -17,7 +17,7 @@ use super::refusal::{Reason, Refusal};
 use super::replay::Held;
 use super::route::Chosen;
 use super::session::{Named, owner_tag};
-use super::table::{Pool, Table, Target};
+use super::table::{Pool, Routing, Table, Target};
 use crate::balancer::Balancer;
 use crate::clients::Client;
 use crate::core::dialect::Dialect;
@@ -36,6 +36,13 @@ pub struct Asking<'a> {
     pub facts: &'a RequestFacts,
     /// What our own headers say.
     pub wishes: &'a Wishes,
+}
+
+impl Asking<'_> {
+    fn index(&self) -> ClientIndex {
+        let index = self.client.map(|client| client.index);
+        index.unwrap_or(ClientIndex::NOBODY)
+    }
 }
 
 /// A request, ready to be sent as often as it takes.
@@ -104,16 +111,11 @@ impl Call {
             max_wait: asking.wishes.max_wait,
             entropy: exchange.entropy(),
             size: size(chosen.endpoint, asking, &body),
-            client: asking
-                .client
-                .map_or(ClientIndex::NOBODY, |client| client.index),
+            client: asking.index(),
             priority: asking.wishes.priority,
             ..Demand::new(pool.index, limit_group, exchange.arrival)
         };
-        let query = head.uri.query();
-        let query = query
-            .and_then(|query| query_without_keys(&table.routing, query))
-            .or(query.map(str::to_owned));
+        let query = query(&table.routing, &head.uri);
         let headers =
             head::upstream(head.headers, chosen.endpoint, pool.passes_headers).map_err(worded)?;
         Ok(Self {
@@ -122,15 +124,11 @@ impl Call {
             endpoint: chosen.endpoint,
             stream: asking.facts.stream,
             resend_unknown: chosen.resend_unknown,
-            owner_tag: if chosen.endpoint == Endpoint::Responses {
-                owner_tag(owner)
-            } else {
-                0
-            },
+            owner_tag: maker_tag(chosen.endpoint, owner),
             pool: chosen.pool,
             method: head.method,
             path: chosen.path,
-            query: query.filter(|query| !query.is_empty()),
+            query,
             headers,
             body,
             table,
@@ -196,6 +194,21 @@ fn size(endpoint: Endpoint, asking: &Asking<'_>, body: &Held) -> Size {
         max_tokens: asking.facts.max_tokens,
         estimated: asking.wishes.estimated_tokens,
     }
+}
+
+/// Only this operation's answers name stored objects.
+fn maker_tag(endpoint: Endpoint, owner: &str) -> u64 {
+    match endpoint {
+        Endpoint::Responses => owner_tag(owner),
+        _ => 0,
+    }
+}
+
+/// Without the client's keys; `None`: nothing is left of it.
+fn query(routing: &Routing, uri: &Uri) -> Option<String> {
+    let query = uri.query()?;
+    let query = query_without_keys(routing, query).unwrap_or_else(|| query.to_owned());
+    Some(query).filter(|query| !query.is_empty())
 }
 
 fn note(

@@ -96,8 +96,8 @@ impl Exchange {
     }
 
     /// Settles these tokens at the end, by what is then told.
-    pub fn settles(&mut self, claim: Claim) {
-        self.claim = Some(claim);
+    pub fn settles(&mut self, claim: Option<Claim>) {
+        self.claim = claim;
     }
 
     /// The random half of the id: a logged id and a snapshot replay the choice.

@@ -141,9 +141,7 @@ impl Proxy {
             held,
         )?;
         let claim = admit::demand(client, &call.demand, call.dialect);
-        if let Some(claim) = claim.map_err(|reason| reason.in_words_of(call.dialect))? {
-            exchange.settles(claim);
-        }
+        exchange.settles(claim.map_err(|reason| reason.in_words_of(call.dialect))?);
         self.forward(exchange, call).await
     }
 }
