@@ -25,3 +25,4 @@ mod sessions;
 mod streams;
 mod tls;
 mod waiting;
+mod wishes;

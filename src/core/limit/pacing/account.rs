@@ -35,7 +35,7 @@ pub struct Account {
     others: f64,
     /// How much they take at once.
     chunk: f64,
-    /// When a reading was heeded last.
+    /// When the request was sent that brought the latest reading.
     read: Timestamp,
     extremes: Extremes,
 }
@@ -173,8 +173,8 @@ impl Account {
     /// The provider refused for want of this: nothing is left (16.7).
     pub fn empty(&mut self, now: Timestamp) {
         self.advance(now);
+        self.note(now);
         self.level = self.level.min(0.0);
-        self.extremes = Extremes::default();
         self.note(now);
     }
 
@@ -206,13 +206,16 @@ impl Account {
             // What requests under way hand back would be counted twice (16.4).
             (least - high - under_way.all).max(0.0)
         };
+        if self.limit < 1000.0 && correction.abs() > 2.0 {
+            eprintln!("DBG {} corr {correction} level {} low {low} high {high} least {least} most {most} under {:?} others {} limit {}", now.as_micros() as f64/1e6-1.7e9, self.level, under_way, self.others, self.limit);
+        }
         if correction != 0.0 {
             self.level = (self.level + correction).min(self.limit);
             self.extremes.shift(correction);
             self.note(now);
             self.blame(correction, under_way.all);
         }
-        self.read = now;
+        self.read = self.read.max(sent);
     }
 
     /// Of two readings of one window the smaller stays (STYLE).
