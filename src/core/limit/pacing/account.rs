@@ -11,7 +11,7 @@ use crate::core::time::Timestamp;
 
 /// Over how long corrections are averaged into others' use.
 const MEMORY: f64 = 5.0;
-/// In which others' use that no reading shows any more is forgotten.
+/// In which others' use is forgotten while readings agree with the account.
 const FORGETTING: f64 = 30.0;
 /// Part of what is under way by which its estimates may be too low.
 const MISJUDGED: f64 = 0.15;
@@ -146,7 +146,6 @@ impl Account {
             self.at = now;
         } else if passed > 0.0 {
             self.level = (self.level + self.gain() * passed).min(self.limit);
-            self.others *= (-passed / FORGETTING).exp();
             self.at = now;
         }
     }
@@ -206,14 +205,14 @@ impl Account {
             // What requests under way hand back would be counted twice (16.4).
             (least - high - under_way.all).max(0.0)
         };
-        if self.limit < 1000.0 && correction.abs() > 2.0 {
-            eprintln!("DBG {} corr {correction} level {} low {low} high {high} least {least} most {most} under {:?} others {} limit {}", now.as_micros() as f64/1e6-1.7e9, self.level, under_way, self.others, self.limit);
-        }
         if correction != 0.0 {
             self.level = (self.level + correction).min(self.limit);
             self.extremes.shift(correction);
             self.note(now);
             self.blame(correction, under_way.all);
+        } else if 0.0 < self.others {
+            let since = sent.since(self.read).as_secs_f64().min(MEMORY);
+            self.others *= (-since / FORGETTING).exp();
         }
         self.read = self.read.max(sent);
     }
