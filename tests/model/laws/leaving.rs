@@ -1,0 +1,83 @@
+//! A waiter that leaves, at any step: before its first poll, while it waits, with its answer on the way or there,
+//! as its time ends. Law: it leaks no slot and no grant, and who stays goes.
+
+use std::time::Duration;
+
+use shuttle::future::block_on;
+use shuttle::thread;
+
+use crate::world::{World, limited, stop};
+
+/// Two threads: one leaves, the other frees the slot. All their orders.
+pub fn never_polled() {
+    let world = World::new(&[1]);
+    let held = world.grant();
+    let waiting = world.wait();
+    let leaving = thread::spawn(move || drop(waiting));
+    drop(held);
+    leaving.join().unwrap();
+    world.is_at_rest();
+}
+
+/// The task of the first is aborted while the slot goes round.
+pub fn at_any_step() {
+    let world = World::new(&[1]);
+    let held = world.grant();
+    let leaving = world.spawn_waiting(world.wait());
+    let staying = world.spawn_waiting(world.wait());
+    let freeing = thread::spawn(move || drop(held));
+    leaving.abort();
+    let _ = block_on(leaving);
+    assert_eq!(block_on(staying).unwrap(), Ok(()));
+    freeing.join().unwrap();
+    world.is_at_rest();
+}
+
+/// The same while its deadline comes: whether it is granted, refused or gone.
+pub fn as_it_expires() {
+    const WAIT: Duration = Duration::from_secs(2);
+    let world = World::new(&[1]);
+    let held = world.grant();
+    let leaving = world.spawn_waiting(world.wait_at_most(WAIT));
+    let staying = world.spawn_waiting(world.wait());
+    let freeing = thread::spawn(move || drop(held));
+    world.clock.advance(WAIT);
+    leaving.abort();
+    let _ = block_on(leaving);
+    assert_eq!(block_on(staying).unwrap(), Ok(()));
+    freeing.join().unwrap();
+    world.is_at_rest();
+}
+
+/// The cooldown ends with a probe (D5), and the one who is to be it leaves.
+pub fn as_a_probe() {
+    let world = World::new(&[1]);
+    let held = world.grant();
+    held.observe(&limited(None));
+    drop(held);
+    let cooldown = world.balancer.snapshot().cooldowns[0].remaining;
+    let leaving = world.spawn_waiting(world.wait());
+    let staying = world.spawn_waiting(world.wait());
+    let keeper = world.keeper();
+    world.clock.advance(cooldown);
+    leaving.abort();
+    let _ = block_on(leaving);
+    assert_eq!(block_on(staying).unwrap(), Ok(()));
+    stop(keeper);
+}
+
+/// Nobody leaves: each has one answer, a lease or the refusal of its deadline.
+pub fn expired_while_granted() {
+    const WAIT: Duration = Duration::from_secs(2);
+    let world = World::new(&[1]);
+    let held = world.grant();
+    let first = world.spawn_waiting(world.wait_at_most(WAIT));
+    let second = world.spawn_waiting(world.wait_at_most(WAIT));
+    let keeper = world.keeper();
+    let freeing = thread::spawn(move || drop(held));
+    world.clock.advance(WAIT);
+    let _ = (block_on(first).unwrap(), block_on(second).unwrap());
+    freeing.join().unwrap();
+    stop(keeper);
+    world.is_at_rest();
+}
