@@ -89,14 +89,19 @@ pub fn limited(wait: Option<Duration>) -> Verdict {
 
 impl World {
     pub fn new(caps: &[u32]) -> Self {
+        Self::of(&layout(caps))
+    }
+
+    pub fn of(layout: &Layout) -> Self {
         let clock = Clock::new();
         fastrand::seed(1);
-        let (balancer, _) = Balancer::new(&layout(caps), clock, Records::new(100));
+        let (balancer, _) = Balancer::new(layout, clock, Records::new(100));
+        let caps = layout.subscriptions.iter().map(|row| row.max_in_flight);
         Self {
             balancer,
             clock,
             held: Arc::default(),
-            cap: caps.iter().sum(),
+            cap: caps.flatten().sum(),
         }
     }
 

@@ -49,6 +49,24 @@ pub fn as_it_expires() {
     world.is_at_rest();
 }
 
+/// The same, and the place of the one who leaves is another's before it has left.
+pub fn in_anothers_place() {
+    const WAIT: Duration = Duration::from_secs(2);
+    let world = World::new(&[1]);
+    let held = world.grant();
+    let leaving = world.spawn_waiting(world.wait_at_most(WAIT));
+    let newcomer = world.clone();
+    let newcomer = thread::spawn(move || {
+        drop(held);
+        assert!(block_on(newcomer.acquire()).is_ok());
+    });
+    world.clock.advance(WAIT);
+    leaving.abort();
+    let _ = block_on(leaving);
+    newcomer.join().unwrap();
+    world.is_at_rest();
+}
+
 /// The cooldown ends with a probe (D5), and the one who is to be it leaves.
 pub fn as_a_probe() {
     let world = World::new(&[1]);
@@ -73,11 +91,9 @@ pub fn expired_while_granted() {
     let held = world.grant();
     let first = world.spawn_waiting(world.wait_at_most(WAIT));
     let second = world.spawn_waiting(world.wait_at_most(WAIT));
-    let keeper = world.keeper();
     let freeing = thread::spawn(move || drop(held));
     world.clock.advance(WAIT);
     let _ = (block_on(first).unwrap(), block_on(second).unwrap());
     freeing.join().unwrap();
-    stop(keeper);
     world.is_at_rest();
 }

@@ -1,4 +1,4 @@
-//! The laws of the waiting room (issue: a waiter that leaves at any step leaks no slot and no grant; no wake-up is
+//! The laws of the waiting room (C5: a waiter that leaves at any step leaks no slot and no grant; no wake-up is
 //! lost), each with the extent to which it is explored.
 
 mod leaving;
@@ -12,7 +12,7 @@ const fn law(name: &'static str, body: fn(), preemptions: usize) -> Law {
         name,
         body,
         preemptions,
-        most: 30_000,
+        most: 60_000,
         random: 4_000,
         undelivered: false,
     }
@@ -43,6 +43,11 @@ pub const LAWS: &[Law] = &[
         2,
     )),
     undelivered(law(
+        "who_leaves_takes_nothing_of_who_has_its_place",
+        leaving::in_anothers_place,
+        3,
+    )),
+    undelivered(law(
         "a_probe_that_leaves_is_free_again",
         leaving::as_a_probe,
         2,
@@ -67,6 +72,11 @@ pub const LAWS: &[Law] = &[
         2,
     ),
     undelivered(law("a_reload_loses_nobody", reload::raised_cap, 2)),
+    law(
+        "a_larger_room_has_a_way_to_each_answer",
+        reload::larger_room,
+        3,
+    ),
     law(
         "a_changed_credential_loses_nobody",
         reload::changed_credential,

@@ -1,9 +1,19 @@
 //! A reload while some wait (D7): nobody is lost, whatever changes; and more answers than one section can hold.
 
+use std::time::Duration;
+
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use crate::world::{World, layout, limited, stop};
+use crate::core::pools::Layout;
+use crate::world::{World, layout, limited};
+
+/// One slot, and room for so many to wait for it.
+fn room(max_waiting: usize) -> Layout {
+    let mut layout = layout(&[1]);
+    layout.pools[0].max_waiting = max_waiting;
+    layout
+}
 
 /// A second slot by reload, while the first is freed and one leaves.
 pub fn raised_cap() {
@@ -25,7 +35,7 @@ pub fn raised_cap() {
 pub fn changed_credential() {
     let world = World::new(&[1]);
     let held = world.grant();
-    held.observe(&limited(Some(std::time::Duration::from_secs(10))));
+    held.observe(&limited(Some(Duration::from_secs(10))));
     let first = world.spawn_waiting(world.wait());
     let second = world.spawn_waiting(world.wait());
     let mut changed = layout(&[1]);
@@ -43,18 +53,30 @@ pub fn changed_credential() {
 pub fn removed() {
     let world = World::new(&[1]);
     let held = world.grant();
-    let keeper = world.keeper();
     let first = world.spawn_waiting(world.wait());
     let second = world.spawn_waiting(world.wait());
-    let mut empty = layout(&[]);
-    empty.pools[0].max_waiting = 100;
     let reloading = world.clone();
-    let reloading = thread::spawn(move || drop(reloading.balancer.apply(&empty)));
+    let reloading = thread::spawn(move || drop(reloading.balancer.apply(&layout(&[]))));
     drop(held);
     let _ = (block_on(first).unwrap(), block_on(second).unwrap());
     reloading.join().unwrap();
-    stop(keeper);
     drop(world.balancer.apply(&layout(&[1])));
+    world.is_at_rest();
+}
+
+/// Room for one, then for two: the second has a way to its answer.
+pub fn larger_room() {
+    let world = World::of(&room(1));
+    let held = world.grant();
+    let first = world.spawn_waiting(world.wait());
+    let reloading = world.clone();
+    let reloading = thread::spawn(move || {
+        drop(reloading.balancer.apply(&room(2)));
+        assert!(block_on(reloading.acquire()).is_ok());
+    });
+    drop(held);
+    assert_eq!(block_on(first).unwrap(), Ok(()));
+    reloading.join().unwrap();
     world.is_at_rest();
 }
 

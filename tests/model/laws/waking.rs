@@ -31,10 +31,11 @@ pub fn two_slots() {
     contend(&[2]);
 }
 
-/// Threads that acquire, wait, settle, and one that may leave.
+/// One holds, two more threads acquire, wait and settle, and another asks and may leave.
 fn contend(caps: &[u32]) {
     let world = World::new(caps);
-    let threads: Vec<_> = (0..3)
+    let held = world.grant();
+    let threads: Vec<_> = (0..2)
         .map(|_| {
             let world = world.clone();
             thread::spawn(move || assert!(block_on(world.acquire()).is_ok()))
@@ -43,6 +44,7 @@ fn contend(caps: &[u32]) {
     let leaver = world.clone();
     let leaving = spawn(async move { leaver.acquire().await.map(drop) });
     leaving.abort();
+    drop(held);
     let _ = block_on(leaving);
     for thread in threads {
         thread.join().unwrap();
