@@ -174,11 +174,16 @@ impl World {
         spawn(self.balancer.keep())
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        let snapshot = self.balancer.snapshot();
+        snapshot.pools.iter().map(|pool| pool.waiting).sum()
+    }
+
     /// Nothing is out, nobody waits, and every slot can be taken.
     pub fn is_at_rest(&self) {
+        assert_eq!(self.waiting(), 0, "waiting");
         let snapshot = self.balancer.snapshot();
-        let waiting: usize = snapshot.pools.iter().map(|pool| pool.waiting).sum();
-        assert_eq!(waiting, 0, "waiting");
         let subscriptions = &snapshot.subscriptions;
         let in_flight: u32 = subscriptions.iter().map(|view| view.in_flight).sum();
         assert_eq!(in_flight, 0, "in flight");

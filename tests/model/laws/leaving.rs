@@ -6,6 +6,7 @@ use std::time::Duration;
 use shuttle::future::block_on;
 use shuttle::thread;
 
+use crate::sync::undelivered;
 use crate::world::{World, limited, stop};
 
 /// Two threads: one leaves, the other frees the slot. All their orders.
@@ -33,7 +34,25 @@ pub fn at_any_step() {
     world.is_at_rest();
 }
 
-/// The same while its deadline comes: whether it is granted, refused or gone.
+/// Nothing is freed: its place is, at once, also where its deadline comes just then.
+pub fn at_once() {
+    const WAIT: Duration = Duration::from_secs(2);
+    let world = World::new(&[1]);
+    let held = world.grant();
+    let leaving = world.spawn_waiting(world.wait_at_most(WAIT));
+    let staying = world.spawn_waiting(world.wait());
+    let clock = world.clock;
+    let time = thread::spawn(move || clock.advance(WAIT));
+    leaving.abort();
+    let _ = block_on(leaving);
+    assert_eq!(world.waiting(), 1, "the one who stays");
+    drop(held);
+    assert_eq!(block_on(staying).unwrap(), Ok(()));
+    time.join().unwrap();
+    world.is_at_rest();
+}
+
+/// The slot is freed while the first one's deadline comes: whether it is granted, refused or gone.
 pub fn as_it_expires() {
     const WAIT: Duration = Duration::from_secs(2);
     let world = World::new(&[1]);
@@ -84,9 +103,10 @@ pub fn as_a_probe() {
     stop(keeper);
 }
 
-/// Nobody leaves: each has one answer, a lease or the refusal of its deadline.
+/// Nobody leaves: each has one answer, a lease or the refusal of its deadline, and no lease goes to nobody.
 pub fn expired_while_granted() {
     const WAIT: Duration = Duration::from_secs(2);
+    let before = undelivered();
     let world = World::new(&[1]);
     let held = world.grant();
     let first = world.spawn_waiting(world.wait_at_most(WAIT));
@@ -94,6 +114,7 @@ pub fn expired_while_granted() {
     let freeing = thread::spawn(move || drop(held));
     world.clock.advance(WAIT);
     let _ = (block_on(first).unwrap(), block_on(second).unwrap());
+    assert_eq!(undelivered(), before, "granted, but told to be refused");
     freeing.join().unwrap();
     world.is_at_rest();
 }

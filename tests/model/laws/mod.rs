@@ -37,6 +37,7 @@ pub const LAWS: &[Law] = &[
         leaving::at_any_step,
         3,
     )),
+    law("who_leaves_is_gone_at_once", leaving::at_once, 3),
     undelivered(law(
         "a_waiter_that_leaves_as_it_expires_leaks_nothing",
         leaving::as_it_expires,
@@ -59,7 +60,7 @@ pub const LAWS: &[Law] = &[
     ),
     law("a_freed_slot_wakes_who_waits_for_it", waking::freed_slot, 3),
     law("one_slot_is_never_held_twice", waking::one_slot, 2),
-    law("two_slots_are_never_held_thrice", waking::two_slots, 2),
+    law("two_slots_are_never_held_thrice", waking::two_slots, 3),
     law("the_end_of_a_cooldown_wakes_all", waking::cooldown_ended, 2),
     law(
         "a_keeper_that_sleeps_is_woken_for_a_nearer_instant",
