@@ -103,6 +103,9 @@ fn request_fields(line: &mut Line<'_>, request: &RequestRecord) {
     line.text("method", Some(request.method.as_str()));
     line.named("path", Some(&request.path));
     line.named("model", request.model.as_deref());
+    if let Some(pool) = &request.served_by_pool {
+        line.text("served_by_pool", Some(pool));
+    }
     line.text("subscription", request.subscription.as_deref());
     line.number("attempts", Some(u64::from(request.attempts)));
     line.text("verdict", request.verdict.map(|class| class.name()));
@@ -126,6 +129,7 @@ fn event_words(event: &Event) -> (&'static str, &'static str) {
         Change::Quarantined { .. } => ("WARN", "quarantined"),
         Change::Ejected { .. } => ("WARN", "ejected"),
         Change::Recovered { .. } => ("INFO", "recovered"),
+        Change::FellBack { .. } => ("INFO", "fell_back"),
     }
 }
 
@@ -155,6 +159,10 @@ fn event_fields(line: &mut Line<'_>, event: &Event, names: &Names) {
         }
         Change::Ejected { until } => line.millis("for_ms", Some(until.since(event.at))),
         Change::Recovered { limit_group } => line.named("limit_group", Some(&group(limit_group))),
+        Change::FellBack { from, to } => {
+            line.text("from", Some(from));
+            line.text("to", Some(to));
+        }
     }
 }
 

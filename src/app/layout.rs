@@ -33,6 +33,7 @@ pub fn layout(config: &Config, state: &RandomState) -> Layout {
                 max_wait: pool.max_wait,
                 max_waiting: pool.max_waiting,
                 stick_wait: pool.stick_wait,
+                fallback_after: pool.fallback_after,
                 ..PoolLayout::default()
             })
             .collect(),

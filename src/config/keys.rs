@@ -76,6 +76,9 @@ pub const POOL: &[&str] = &[
     "session_headers",
     "stick_wait",
     "default_owner",
+    "fallback",
+    "fallback_after",
+    "model_aliases",
 ];
 /// `[[route]]`.
 pub const ROUTE: &[&str] = &[

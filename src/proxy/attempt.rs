@@ -19,7 +19,7 @@ use crate::core::id::SubscriptionIndex;
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
-use crate::core::pools::Demand;
+use crate::core::pools::{Demand, Via};
 
 /// All tries of a request, of every kind.
 const MOST_TRIES: u8 = 16;
@@ -39,6 +39,8 @@ struct Course {
     last: Last,
     /// Whether the next attempt has yet to be charged to the retry budget (c).
     unpaid: bool,
+    /// D6: the next attempt, at another provider.
+    elsewhere: Option<Lease>,
 }
 
 /// What the client is told if nothing is left.
@@ -95,8 +97,9 @@ impl Proxy {
                 course.tried.refused(subscription);
                 continue;
             };
-            exchange.tries(&target.id);
-            match self.attempt(&call, &table, &target).await {
+            let via = lease.via();
+            exchange.tries(&target.id, call.falls_back_to(via));
+            match self.attempt(&call, &table, &target, via).await {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;
                     if matches!(verdict.class, Class::Ok | Class::ClientError) {
@@ -145,11 +148,12 @@ impl Proxy {
     }
 
     /// One try: send, and hold the answer until it is known what to do with it.
-    async fn attempt(&self, call: &Call, table: &Table, target: &Target) -> Ended {
+    async fn attempt(&self, call: &Call, table: &Table, target: &Target, via: Via) -> Ended {
         let unknown = |status, timeout| Ended::Unknown { status, timeout };
-        let (Some(reach), Some(request)) =
-            (table.endpoints.get(target.endpoint), call.request(target))
-        else {
+        let (Some(reach), Some(request)) = (
+            table.endpoints.get(target.endpoint),
+            call.request(target, via),
+        ) else {
             return unknown(0, false);
         };
         let response = match reach.endpoint.send(request).await {
@@ -176,6 +180,9 @@ impl Proxy {
         call: &Call,
         course: &mut Course,
     ) -> Result<Option<Lease>, Refusal> {
+        if let Some(lease) = course.elsewhere.take() {
+            return Ok(Some(lease));
+        }
         loop {
             // After (b), (c) and (d) nothing is waited for: what was answered passes instead (C8 g).
             let may_wait = matches!(course.last, Last::Wait);
@@ -184,15 +191,15 @@ impl Proxy {
             } else {
                 let at_once = Demand {
                     max_wait: Some(Duration::ZERO),
+                    retry: course.unpaid,
                     ..call.demand.clone()
                 };
                 self.0.balancer.acquire(&at_once, &course.tried)
             };
             match acquired {
                 Acquired::Granted(lease) => {
-                    let paid = !course.unpaid || self.0.balancer.charge_retry(call.demand.pool);
                     course.unpaid = false;
-                    return Ok(paid.then_some(lease));
+                    return Ok(Some(lease));
                 }
                 Acquired::Waiting(waiting) if may_wait => {
                     let since = self.0.clock.now();
@@ -238,18 +245,22 @@ impl Proxy {
                 let again = course.counted < most
                     && delay.is_some_and(|delay| self.leaves(call, delay))
                     && self.0.balancer.charge_retry(call.demand.pool);
-                tell(
-                    exchange,
-                    &answer,
-                    subscription,
-                    if again { "retry" } else { "commit" },
-                );
+                course.tried.overloaded(subscription);
+                if !again {
+                    course.elsewhere = self.elsewhere(call, &course.tried);
+                }
+                let next = match &course.elsewhere {
+                    _ if again => "retry",
+                    Some(_) => "failover",
+                    None => "commit",
+                };
+                tell(exchange, &answer, subscription, next);
                 course.last = Last::Answer(answer, Arc::clone(target));
                 if again {
                     course.counted += 1;
                     tokio::time::sleep(delay.unwrap_or_default()).await;
                 }
-                again
+                again || course.elsewhere.is_some()
             }
             _ => {
                 let again = course.counted < most;
@@ -265,6 +276,22 @@ impl Proxy {
                 course.unpaid = true;
                 again
             }
+        }
+    }
+
+    /// D6: another provider's subscription, in a pool that the request falls back to; from the retry budget, and free
+    /// of `max_attempts`.
+    fn elsewhere(&self, call: &Call, tried: &Tried) -> Option<Lease> {
+        call.demand.links.as_ref()?;
+        let demand = Demand {
+            elsewhere: true,
+            retry: true,
+            max_wait: Some(Duration::ZERO),
+            ..call.demand.clone()
+        };
+        match self.0.balancer.acquire(&demand, tried) {
+            Acquired::Granted(lease) => Some(lease),
+            Acquired::Waiting(_) | Acquired::Refused(_) => None,
         }
     }
 
@@ -333,7 +360,7 @@ impl Proxy {
             RefusalReason::QueueFull => Reason::QueueFull("the waiting room"),
             RefusalReason::PoolUnavailable => Reason::PoolUnavailable { wait },
             RefusalReason::ModelUnavailable => {
-                Reason::ModelNotFound(call.demand.model.as_deref().map(str::to_owned))
+                Reason::ModelNotFound(call.model.as_deref().map(str::to_owned))
             }
             RefusalReason::OwnerUnavailable => Reason::OwnerUnavailable,
         };

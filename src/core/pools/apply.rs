@@ -214,6 +214,7 @@ impl Pools {
                 max_wait: row.max_wait,
                 max_waiting: row.max_waiting,
                 stick_wait: row.stick_wait,
+                fallback_after: row.fallback_after,
                 retries: RetryBudget::new(),
                 waiting: 0,
                 handles: 0,
@@ -233,6 +234,7 @@ impl Pools {
             pool.max_wait = row.max_wait;
             pool.max_waiting = row.max_waiting;
             pool.stick_wait = row.stick_wait;
+            pool.fallback_after = row.fallback_after;
         }
         pool
     }

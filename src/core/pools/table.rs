@@ -65,6 +65,7 @@ pub(super) struct Pool {
     pub(super) max_wait: Duration,
     pub(super) max_waiting: usize,
     pub(super) stick_wait: Duration,
+    pub(super) fallback_after: Duration,
     pub(super) retries: RetryBudget,
     pub(super) waiting: usize,
     pub(super) handles: u32,
