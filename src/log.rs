@@ -41,6 +41,16 @@ impl<W: Write + Send> Log<W> {
     }
 }
 
+impl<W> Log<W> {
+    /// A fallback comes once a request, and is told as requests are.
+    fn shows(&self, event: &Event) -> bool {
+        match event.change {
+            Change::FellBack { .. } => self.requests,
+            _ => self.events,
+        }
+    }
+}
+
 impl<W: Write + Send> Sink for Log<W> {
     fn take(&mut self, records: &[Record], names: &Names) {
         self.line.clear();
@@ -60,7 +70,7 @@ impl<W: Write + Send> Sink for Log<W> {
                     request_fields(&mut line, request);
                     line.end();
                 }
-                Record::Event(event) if self.events => {
+                Record::Event(event) if self.shows(event) => {
                     let (level, msg) = event_words(event);
                     let mut line = Line::begin(
                         &mut self.line,

@@ -169,6 +169,24 @@ fn a_pool_that_frees_within_fallback_after_keeps_its_requests() {
     assert_eq!(authpool.metric("authpool_fallbacks_total"), 0.0);
 }
 
+// C5 step 4
+#[test]
+fn a_request_waits_for_whichever_pool_of_the_chain_frees_first() {
+    let provider = limiting(&[("cred-a", 25), ("cred-b", 1)]);
+    let authpool = Chains::new("openai", &[provider.addr()])
+        .pool(
+            "a",
+            "p0",
+            "fallback = [\"pool-b\"]\nfallback_after = \"0s\"",
+        )
+        .pool("b", "p0", "")
+        .start("");
+    served(&ask(&authpool));
+    assert_eq!(asked(&provider), ["cred-a", "cred-b", "cred-b"]);
+    let entries = provider.ledger().entries();
+    assert!(entries[2].at.since(entries[1].at) >= Duration::from_secs(1));
+}
+
 // C5 step 5, C6; C7: pools that fall back to each other
 #[test]
 fn a_limited_chain_is_asked_once_and_refuses_with_its_earliest_instant() {
