@@ -241,26 +241,25 @@ impl Proxy {
                 true
             }
             Class::Overloaded => {
-                let delay = overload_delay(&verdict, exchange.entropy(), course.counted);
-                let again = course.counted < most
-                    && delay.is_some_and(|delay| self.leaves(call, delay))
-                    && self.0.balancer.charge_retry(call.demand.pool);
                 course.tried.overloaded(subscription);
-                if !again {
+                let delay = overload_delay(&verdict, exchange.entropy(), course.counted)
+                    .filter(|delay| course.counted < most && self.leaves(call, *delay))
+                    .filter(|_| self.0.balancer.charge_retry(call.demand.pool));
+                if delay.is_none() {
                     course.elsewhere = self.elsewhere(call, &course.tried);
                 }
-                let next = match &course.elsewhere {
-                    _ if again => "retry",
-                    Some(_) => "failover",
-                    None => "commit",
+                let next = match (delay, &course.elsewhere) {
+                    (Some(_), _) => "retry",
+                    (None, Some(_)) => "failover",
+                    (None, None) => "commit",
                 };
                 tell(exchange, &answer, subscription, next);
                 course.last = Last::Answer(answer, Arc::clone(target));
-                if again {
+                if let Some(delay) = delay {
                     course.counted += 1;
-                    tokio::time::sleep(delay.unwrap_or_default()).await;
+                    tokio::time::sleep(delay).await;
                 }
-                again || course.elsewhere.is_some()
+                delay.is_some() || course.elsewhere.is_some()
             }
             _ => {
                 let again = course.counted < most;

@@ -39,6 +39,25 @@ pub struct Asking<'a> {
     pub wishes: &'a Wishes,
 }
 
+impl<'a> Asking<'a> {
+    fn owner(&self) -> &'a str {
+        self.client.map_or("", |client| &client.owner)
+    }
+
+    fn named(&self, chosen: &'a Chosen, headers: &'a HeaderMap) -> Named<'a> {
+        let stored = (chosen.endpoint == Endpoint::StoredResponse)
+            .then(|| stored_response_id(&chosen.path))
+            .flatten();
+        Named {
+            owner: self.owner(),
+            wish: self.wishes.session.as_deref(),
+            headers,
+            facts: self.facts,
+            stored,
+        }
+    }
+}
+
 /// A request, ready to be sent as often as it takes.
 #[derive(Debug)]
 pub struct Call {
@@ -85,18 +104,8 @@ impl Call {
         let missing = || Reason::Internal.in_words_of(Dialect::OpenAi);
         let pool = table.routing.pools.get(chosen.pool).ok_or_else(missing)?;
         let dialect = pool.config.dialect;
-        let owner = asking.client.map_or("", |client| &client.owner);
-        let stored = (chosen.endpoint == Endpoint::StoredResponse)
-            .then(|| stored_response_id(&chosen.path))
-            .flatten();
-        let named = Named {
-            owner,
-            wish: asking.wishes.session.as_deref(),
-            headers: &head.headers,
-            facts: asking.facts,
-            stored,
-        };
-        let affinity = named
+        let affinity = asking
+            .named(&chosen, &head.headers)
             .affinity(balancer, pool)
             .map_err(|reason| reason.in_words_of(dialect))?;
         let model: Option<Arc<str>> = asking.facts.model.as_deref().map(Arc::from);
@@ -132,7 +141,7 @@ impl Call {
             stream: asking.facts.stream,
             resend_unknown: chosen.resend_unknown,
             owner_tag: if chosen.endpoint == Endpoint::Responses {
-                owner_tag(owner)
+                owner_tag(asking.owner())
             } else {
                 0
             },

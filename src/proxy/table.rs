@@ -144,38 +144,9 @@ impl Routing {
                 }));
             }
         }
-        let index_of = |id: &Arc<str>| {
-            let at = config
-                .subscriptions
-                .iter()
-                .position(|subscription| subscription.id == *id)?;
-            applied.subscriptions.get(at).copied()
-        };
-        let passes_headers = |pool: &PoolConfig| {
-            let providers = providers_of(config, pool);
-            providers.iter().any(|one| !one.pass_headers.is_empty())
-        };
-        let pools = config
-            .pools
-            .iter()
-            .zip(&applied.pools)
-            .map(|(pool, index)| {
-                let providers = providers_of(config, pool);
-                let mut further = pool.fallback.iter().filter_map(|at| config.pools.get(*at));
-                Pool {
-                    index: *index,
-                    config: pool.clone(),
-                    default_owner: pool.default_owner.as_ref().and_then(index_of),
-                    allowed: opened_by_all(&providers),
-                    limit_groups: limit_groups_of(&providers),
-                    aliases: aliases_of(pool),
-                    passes_headers: passes_headers(pool) || further.any(passes_headers),
-                }
-            })
-            .collect();
         Self {
             routes: config.routes.clone(),
-            pools,
+            pools: pools_of(config, applied),
             targets,
             clients,
             expose: config.server.expose,
@@ -187,6 +158,38 @@ impl Routing {
     pub fn target(&self, index: SubscriptionIndex) -> Option<&Arc<Target>> {
         self.targets.get(index.at())?.as_ref()
     }
+}
+
+fn pools_of(config: &Config, applied: &Applied) -> Vec<Pool> {
+    let index_of = |id: &Arc<str>| {
+        let at = config
+            .subscriptions
+            .iter()
+            .position(|subscription| subscription.id == *id)?;
+        applied.subscriptions.get(at).copied()
+    };
+    let rows = config.pools.iter().zip(&applied.pools);
+    let mut pools: Vec<Pool> = rows
+        .map(|(pool, index)| {
+            let providers = providers_of(config, pool);
+            let passes_headers = |one: &Arc<ProviderConfig>| !one.pass_headers.is_empty();
+            Pool {
+                index: *index,
+                config: pool.clone(),
+                default_owner: pool.default_owner.as_ref().and_then(index_of),
+                allowed: opened_by_all(&providers),
+                limit_groups: limit_groups_of(&providers),
+                aliases: aliases_of(pool),
+                passes_headers: providers.iter().any(passes_headers),
+            }
+        })
+        .collect();
+    let own: Vec<bool> = pools.iter().map(|pool| pool.passes_headers).collect();
+    for pool in &mut pools {
+        let mut further = pool.config.fallback.iter();
+        pool.passes_headers |= further.any(|at| own.get(*at) == Some(&true));
+    }
+    pools
 }
 
 fn providers_of(config: &Config, pool: &PoolConfig) -> Vec<Arc<ProviderConfig>> {
