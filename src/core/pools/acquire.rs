@@ -1,11 +1,13 @@
 //! Taking a subscription, entering the waiting room and leaving it (C1, C5). Law: who arrives takes only what no waiter
 //! could use: what is due goes to waiters first.
 
+use std::sync::Arc;
+
 use super::Pools;
 use super::chain::place;
 use super::consequences::Consequences;
 use super::decide::{Asks, Decision, Wait};
-use super::demand::{Demand, RefusalReason, Refused};
+use super::demand::{Demand, RefusalReason, Refused, Size};
 use super::sweep::Touch;
 use super::ticket::Ticket;
 use crate::core::choice::chain::Via;
@@ -15,8 +17,19 @@ use crate::core::choice::session::Bound;
 use crate::core::choice::standing::EVENT;
 use crate::core::choice::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
-use crate::core::limit::breaker::Attempt;
+use crate::core::limit::breaker::{Attempt, Taken};
 use crate::core::time::Timestamp;
+
+/// Who takes.
+#[derive(Clone, Debug)]
+pub(super) struct Taking {
+    pub(super) pool: PoolIndex,
+    pub(super) group: LimitGroup,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) session: Option<SessionKey>,
+    pub(super) size: Size,
+    pub(super) entropy: u64,
+}
 
 /// What an arrival comes to.
 #[derive(Debug)]
@@ -189,6 +202,7 @@ impl Pools {
             deadline,
             session: demand.affinity.session(),
             entropy: demand.entropy,
+            size: demand.size,
         };
         let Some((waiter, lane)) = self.queue.enter(key, newcomer) else {
             return Entrance::Refused(FULL);
@@ -213,9 +227,17 @@ impl Pools {
         if demand.retry && !self.charge_retry(demand.pool, now) {
             return None;
         }
-        let (pool, group) = place(via, demand.pool, &demand.limit_group, &demand.links);
-        let session = demand.affinity.session();
-        let mut ticket = self.take(pool, group.clone(), session, demand.entropy, pick, now);
+        let own = (demand.pool, &demand.limit_group, &demand.model);
+        let (pool, group, model) = place(via, own, &demand.links);
+        let taking = Taking {
+            pool,
+            group: group.clone(),
+            model: model.clone(),
+            session: demand.affinity.session(),
+            size: demand.size,
+            entropy: demand.entropy,
+        };
+        let mut ticket = self.take(taking, pick, now);
         if let Some(ticket) = &mut ticket {
             self.mark_via(ticket, demand.pool, via, now, consequences);
         }
@@ -225,15 +247,7 @@ impl Pools {
     }
 
     /// Takes what was picked. `None`: every ticket of the process is out.
-    pub(super) fn take(
-        &mut self,
-        pool: PoolIndex,
-        group: LimitGroup,
-        session: Option<SessionKey>,
-        entropy: u64,
-        pick: Pick,
-        now: Timestamp,
-    ) -> Option<Ticket> {
+    pub(super) fn take(&mut self, taking: Taking, pick: Pick, now: Timestamp) -> Option<Ticket> {
         if self.tickets.is_full() {
             return None;
         }
@@ -243,19 +257,40 @@ impl Pools {
             sequence,
             began: now,
         };
+        let group = taking.group;
         let seat = self.seats.get_mut(subscription.at())?;
         seat.in_flight += 1;
         seat.used = sequence;
+        self.pass = self.pass.max(seat.pass);
+        seat.pass = self.pass + seat.stride;
         let doubtful = seat.doubts & mark(&group) != 0;
-        let probe = doubtful && self.take_bars(subscription, &group, attempt);
+        let taken = if doubtful {
+            self.take_bars(subscription, &group, attempt, now)
+        } else {
+            Taken::default()
+        };
+        let probe = taken.probes;
+        let reserved = self.reserve(
+            subscription,
+            &group,
+            taking.model.as_deref(),
+            &taking.size,
+            now,
+        );
         if doubtful && !probe {
             self.refresh(subscription, now);
         }
-        if let Some(session) = session {
-            self.bind(pool, session, subscription);
+        if let Some(session) = taking.session {
+            self.bind(taking.pool, session, subscription);
         }
-        self.tickets
-            .issue(subscription, pool, group, attempt, probe, entropy)
+        self.tickets.issue(
+            (subscription, taking.pool),
+            group,
+            attempt,
+            probe,
+            taking.entropy,
+            reserved,
+        )
     }
 
     /// The attempt becomes the probe of all that awaits one.
@@ -264,19 +299,23 @@ impl Pools {
         subscription: SubscriptionIndex,
         group: &LimitGroup,
         attempt: Attempt,
-    ) -> bool {
+        now: Timestamp,
+    ) -> Taken {
         let Some(own) = self.subscriptions.get_mut(subscription.at()) else {
-            return false;
+            return Taken::default();
         };
-        let mut probe = own.bars.take(group, attempt);
-        probe |= own.ejection.take(attempt);
+        let mut taken = own.bars.take(group, attempt);
+        taken.probes |= own.ejection.take(attempt);
         if let Some(domain) = self.domains.get_mut(own.domain) {
-            probe |= domain.bars.take(group, attempt);
+            taken = taken.and(domain.bars.take(group, attempt));
         }
         if let Some(provider) = self.providers.get_mut(own.provider) {
-            probe |= provider.bars.take(group, attempt);
+            taken = taken.and(provider.bars.take(group, attempt));
         }
-        probe
+        if taken.passed {
+            self.book.start_slowly(own.domain, group, now);
+        }
+        taken
     }
 
     /// S2: binds the session to who serves it.

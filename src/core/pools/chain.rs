@@ -14,15 +14,13 @@ use crate::core::event::{Change, Event};
 use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
 use crate::core::time::Timestamp;
 
-/// The pool and the limit group at one place of a chain.
-pub(super) fn place<'a>(
-    via: Via,
-    pool: PoolIndex,
-    group: &'a LimitGroup,
-    chain: &'a Links,
-) -> (PoolIndex, &'a LimitGroup) {
+/// What is asked of a pool: which one, whose limit, and the model that is sent there.
+pub(super) type Asked<'a> = (PoolIndex, &'a LimitGroup, &'a Option<Arc<str>>);
+
+/// What is asked at one place of a chain, of its own pool or a further one.
+pub(super) fn place<'a>(via: Via, own: Asked<'a>, chain: &'a Links) -> Asked<'a> {
     let link = via.link().and_then(|position| links(chain).get(position));
-    link.map_or((pool, group), |link| (link.pool, &link.limit_group))
+    link.map_or(own, |link| (link.pool, &link.limit_group, &link.model))
 }
 
 impl<'a> Asks<'a> {
@@ -52,6 +50,15 @@ impl Pools {
         std::iter::once((Via::OWN, *asks))
             .chain(asks.of_links())
             .find(|(_, asks)| self.is_member(owner, asks.pool))
+            .map(|(via, asks)| (via, self.paced(asks)))
+    }
+
+    /// With what it needs there.
+    pub(super) fn paced<'a>(&self, asks: Asks<'a>) -> Asks<'a> {
+        Asks {
+            pace: self.pace(&asks),
+            ..asks
+        }
     }
 
     /// Whether it can serve those of a lane, through any pool of their chain.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Pools;
+use super::acquire::Taking;
 use super::chain::place;
 use super::consequences::Consequences;
 use super::decide::{Asks, Decision, Wait};
@@ -180,15 +181,19 @@ impl Pools {
             return false;
         };
         let own = key.pool;
-        let (pool, group) = place(via, own, &key.group, &key.links);
-        let group = group.clone();
+        let (pool, group, model) = place(via, (own, &key.group, &key.model), &key.links);
         let Some((waiter, _)) = self.queue.waiter(id) else {
             return false;
         };
-        let Waiter {
-            session, entropy, ..
-        } = *waiter;
-        let Some(mut ticket) = self.take(pool, group, session, entropy, pick, now) else {
+        let taking = Taking {
+            pool,
+            group: group.clone(),
+            model: model.clone(),
+            session: waiter.session,
+            size: waiter.size,
+            entropy: waiter.entropy,
+        };
+        let Some(mut ticket) = self.take(taking, pick, now) else {
             return false;
         };
         self.mark_via(&mut ticket, own, via, now, consequences);

@@ -4,6 +4,7 @@
 use crate::core::choice::chain::Via;
 use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
 use crate::core::limit::breaker::Attempt;
+use crate::core::limit::pacing::Amounts;
 use crate::core::limit::verdict::Verdict;
 use crate::core::time::Timestamp;
 
@@ -21,6 +22,8 @@ pub struct Ticket {
     pub(super) attempt: Attempt,
     pub(super) probe: bool,
     pub(super) entropy: u64,
+    /// What was reserved for it.
+    pub(super) reserved: Reserved,
     slot: u32,
 }
 
@@ -51,6 +54,14 @@ impl Ticket {
     }
 }
 
+/// What a ticket has reserved (C4).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Reserved {
+    pub(super) amounts: Amounts,
+    /// The request's bytes, for the next estimate; 0: it carries no tokens.
+    pub(super) bytes: u64,
+}
+
 /// What is remembered of a ticket that is out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Out {
@@ -59,6 +70,8 @@ pub(super) struct Out {
     pub(super) observed: Option<Verdict>,
     /// An attempt counts as one failure at most (D11).
     pub(super) failed: bool,
+    /// Pacing has counted it as answered, or as refused.
+    pub(super) paced: bool,
 }
 
 /// All tickets that are out.
@@ -84,12 +97,12 @@ impl Tickets {
     /// `None`: all are out.
     pub(super) fn issue(
         &mut self,
-        subscription: SubscriptionIndex,
-        pool: PoolIndex,
+        (subscription, pool): (SubscriptionIndex, PoolIndex),
         group: LimitGroup,
         attempt: Attempt,
         probe: bool,
         entropy: u64,
+        reserved: Reserved,
     ) -> Option<Ticket> {
         let out = Out {
             subscription: Some(subscription),
@@ -114,6 +127,7 @@ impl Tickets {
             attempt,
             probe,
             entropy,
+            reserved,
             slot,
         })
     }

@@ -298,6 +298,25 @@ fn a_link_is_judged_by_the_model_that_is_sent_there() {
     went(&world.grant(&demand), THIRD);
 }
 
+// C4, C5: pacing without room is a bar like any other, and each link has its own
+#[test]
+fn a_pool_whose_pacing_has_no_room_falls_back() {
+    let mut layout = three();
+    for own in &mut layout.subscriptions[..2] {
+        own.limits = vec![LimitLayout {
+            limit: 2.0,
+            ..boundless()
+        }];
+    }
+    let mut world = World::new(layout);
+    let demand = chained(&world);
+    for pool in [MAIN, MAIN, SECOND, SECOND, THIRD] {
+        let ticket = world.grant(&demand);
+        went(&ticket, pool);
+        world.answer(ticket, Verdict::OK);
+    }
+}
+
 // S2, must: only the pool that has the owner, and no other
 #[test]
 fn state_at_an_account_never_falls_back_from_it() {
