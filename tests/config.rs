@@ -258,6 +258,8 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(pool.stick_wait, Duration::from_secs(2));
     assert!(pool.default_owner.is_none() && pool.session_headers.is_empty());
     assert_eq!(pool.strategy, strategy::Strategy::Headroom);
+    assert!(pool.fallback.is_empty() && pool.model_aliases.is_empty());
+    assert_eq!(pool.fallback_after, Duration::from_secs(2));
     let route = &config.routes[0];
     assert!(route.implied && route.pool == 0 && &*route.path_prefix == "/");
     assert!(config.clients.is_empty());
@@ -363,6 +365,14 @@ fn the_example_is_right_and_every_value_arrives_where_it_belongs() {
     assert_eq!(b.limits[1].per, Duration::from_secs(60));
     assert_eq!(config.pools[0].strategy, strategy::Strategy::Headroom);
     assert_eq!(config.pools[1].default_owner.as_deref(), Some("openai-a"));
+    assert_eq!(config.pools[1].fallback, [2]);
+    assert_eq!(config.pools[1].fallback_after, Duration::from_secs(5));
+    let aliases = &config.pools[2].model_aliases;
+    let aliases: Vec<_> = aliases
+        .iter()
+        .map(|(asked, sent)| (&*asked.0, &**sent))
+        .collect();
+    assert_eq!(aliases, [("gpt-5", "lab-large"), ("gpt-5-*", "lab-small")]);
     let pools: Vec<usize> = config.routes.iter().map(|route| route.pool).collect();
     assert_eq!(pools, [2, 3, 0, 1]);
     let lab = &config.routes[0];
@@ -500,7 +510,7 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         "#,
     );
     check(
-        more,
+        |lines| more(&format!("{lines}\n{SPARE}\n[[route]]\npool = \"main\"")),
         &optional(keys::POOL, &["id", "subscriptions"]),
         r#"
         max_wait = "7s"
@@ -510,6 +520,9 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         stick_wait = "7s"
         default_owner = "a"
         strategy = "weighted"
+        fallback = ["spare"]
+        fallback_after = "7s"
+        model_aliases = { x = "y" }
         "#,
     );
     check(
@@ -1232,6 +1245,65 @@ fn a_pool_speaks_one_dialect() {
     );
     // Nothing needs to use a subscription.
     good(&more(ANTHROPIC));
+}
+
+/// Another pool with the same subscription.
+const SPARE: &str = "[[pool]]\nid = \"spare\"\nsubscriptions = [\"a\"]";
+
+#[test]
+fn a_pool_falls_back_to_others_of_its_dialect() {
+    // C7, F10
+    const OTHER: &str = "[[pool]]\nid = \"other\"\nsubscriptions = [\"b\"]";
+    const ROUTE: &str = "[[route]]\npool = \"main\"";
+    check_each(
+        |lines| more(&format!("{lines}\n{SPARE}\n{ANTHROPIC}\n{OTHER}\n{ROUTE}")),
+        r#"
+        fallback = ["spar"]                           => 13 pool[0].fallback[0]: `spar` is the id of no pool: perhaps `spare`?
+        fallback = ["main"]                           => 13 pool[0].fallback[0]: is this pool itself
+        fallback = ["spare", "spare"]                 => 13 pool[0].fallback[1]: is named twice
+        fallback = ["spare", "other"]                 => 13 pool[0].fallback[1]: `other` speaks anthropic, but `main` speaks openai
+        fallback = "spare"                            => 13 pool[0].fallback: must be an array in brackets, not a text
+        fallback_after = "2h"                         => 13 pool[0].fallback_after: must be between 0s and 1h
+        model_aliases = { "" = "x" }                  => 13 pool[0].model_aliases.: must be a pattern of 1 to 256 characters
+        model_aliases = { "x" = "" }                  => 13 pool[0].model_aliases.x: must be the name of one model
+        model_aliases = { "x" = "y*" }                => 13 pool[0].model_aliases.x: must be the name of one model
+        model_aliases = { "x y" = "z" }               => 13 pool[0].model_aliases.x y: must be a pattern of 1 to 256 characters
+        model_aliases = { "x" = 1 }                   => 13 pool[0].model_aliases.x: must be a text in quotes, not a whole number
+        model_aliases = ["x"]                         => 13 pool[0].model_aliases: must be a table, not an array
+        "#,
+    );
+}
+
+/// `main`, and pools `p1`, `p2` .. up to this one, each of which falls back to the next, and the last to `main`.
+fn circle(last: usize) -> String {
+    let mut text = more("fallback = [\"p1\"]");
+    for at in 1..=last {
+        let next = if at == last {
+            "main".to_owned()
+        } else {
+            format!("p{}", at + 1)
+        };
+        text.push_str(&format!(
+            "[[pool]]\nid = \"p{at}\"\nsubscriptions = [\"a\"]\nfallback = [{next:?}]\n"
+        ));
+    }
+    text + "[[route]]\npool = \"main\"\n"
+}
+
+#[test]
+fn pools_may_fall_back_in_a_circle_of_at_most_eight() {
+    // C7
+    let config = good(&circle(7));
+    assert_eq!(config.pools[0].fallback, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(config.pools[3].fallback, [4, 5, 6, 7, 0, 1, 2]);
+    let faults = parse(&circle(8)).expect_err("nine").faults().to_vec();
+    assert_eq!(faults.len(), 9);
+    assert_eq!((faults[0].line, &*faults[0].path), (13, "pool[0].fallback"));
+    assert!(
+        faults[0].message.starts_with("leads to 9 pools"),
+        "{}",
+        faults[0].message
+    );
 }
 
 #[test]

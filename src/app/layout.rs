@@ -34,6 +34,7 @@ pub fn layout(config: &Config, state: &RandomState) -> Layout {
                 max_waiting: pool.max_waiting,
                 stick_wait: pool.stick_wait,
                 strategy: pool.strategy,
+                fallback_after: pool.fallback_after,
             })
             .collect(),
         max_sessions: config.sessions.max.get(),

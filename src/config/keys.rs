@@ -81,6 +81,9 @@ pub const POOL: &[&str] = &[
     "stick_wait",
     "default_owner",
     "strategy",
+    "fallback",
+    "fallback_after",
+    "model_aliases",
 ];
 /// `[[route]]`.
 pub const ROUTE: &[&str] = &[

@@ -248,6 +248,13 @@ pub struct PoolConfig {
     pub default_owner: Option<Arc<str>>,
     /// How it chooses among what is open.
     pub strategy: Strategy,
+    /// Positions in [`Config::pools`] of those that its requests may fall back to, in the order in which they are
+    /// asked: its own list, then the lists of those, and so on; each once, never itself, all of its dialect.
+    pub fallback: Vec<usize>,
+    /// While this pool frees within so long from a request's arrival, the request stays.
+    pub fallback_after: Duration,
+    /// In file order; the first that matches the model asked for names the one that is sent.
+    pub model_aliases: Vec<(Glob, Arc<str>)>,
 }
 
 /// `[[route]]`.

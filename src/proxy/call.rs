@@ -1,6 +1,7 @@
 //! What every attempt of one request sends, made once: path, headers and body as they may go upstream, and what the
 //! request demands of the pool.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 
 use super::admit::{Wishes, query_without_keys};
+use super::chain::Chain;
 use super::commit::Asked;
 use super::exchange::Exchange;
 use super::head;
@@ -23,8 +25,8 @@ use crate::clients::Client;
 use crate::core::dialect::Dialect;
 use crate::core::dialect::endpoint::{Endpoint, stored_response_id};
 use crate::core::dialect::read::request::RequestFacts;
-use crate::core::id::ClientIndex;
-use crate::core::pools::{Demand, Size};
+use crate::core::id::{ClientIndex, SubscriptionIndex};
+use crate::core::pools::{Demand, Size, Via};
 use crate::upstream::Outgoing;
 
 /// Who asks, and how.
@@ -38,10 +40,33 @@ pub struct Asking<'a> {
     pub wishes: &'a Wishes,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
     fn index(&self) -> ClientIndex {
         let index = self.client.map(|client| client.index);
         index.unwrap_or(ClientIndex::NOBODY)
+    }
+
+    fn owner(&self) -> &'a str {
+        self.client.map_or("", |client| &client.owner)
+    }
+
+    fn named(
+        &self,
+        chosen: &'a Chosen,
+        headers: &'a HeaderMap,
+        pin: Option<SubscriptionIndex>,
+    ) -> Named<'a> {
+        let stored = (chosen.endpoint == Endpoint::StoredResponse)
+            .then(|| stored_response_id(&chosen.path))
+            .flatten();
+        Named {
+            owner: self.owner(),
+            wish: self.wishes.session.as_deref(),
+            headers,
+            facts: self.facts,
+            stored,
+            pin,
+        }
     }
 }
 
@@ -50,8 +75,10 @@ impl Asking<'_> {
 pub struct Call {
     /// As it was when the request came.
     pub table: Arc<Table>,
-    /// What is asked of the pool.
+    /// What is asked of the pool, and of those that it falls back to.
     pub demand: Demand,
+    /// The model as the client names it.
+    pub model: Option<Arc<str>>,
     /// The pool's language.
     pub dialect: Dialect,
     /// The operation.
@@ -62,7 +89,9 @@ pub struct Call {
     pub resend_unknown: bool,
     /// Whose stored objects its answers make; 0 where they make none.
     pub owner_tag: u64,
-    pool: usize,
+    chain: Chain,
+    /// Where the body names the model.
+    model_at: Option<Range<u64>>,
     method: Method,
     path: String,
     query: Option<String>,
@@ -89,24 +118,23 @@ impl Call {
         let pool = table.routing.pools.get(chosen.pool).ok_or_else(missing)?;
         let dialect = pool.config.dialect;
         let worded = |reason: Reason| reason.in_words_of(dialect);
-        let owner = asking.client.map_or("", |client| &client.owner);
-        let stored = (chosen.endpoint == Endpoint::StoredResponse)
-            .then(|| stored_response_id(&chosen.path))
-            .flatten();
-        let named = Named {
-            owner,
-            wish: asking.wishes.session.as_deref(),
-            headers: &head.headers,
-            facts: asking.facts,
-            stored,
-            pin: asking.wishes.pinned(pool).map_err(worded)?,
-        };
+        let pin = asking.wishes.pinned(pool).map_err(worded)?;
+        let named = asking.named(&chosen, &head.headers, pin);
         let affinity = named.affinity(balancer, pool).map_err(worded)?;
         let model: Option<Arc<str>> = asking.facts.model.as_deref().map(Arc::from);
-        let limit_group = pool.limit_group(chosen.endpoint, model.as_deref());
+        let chain = Chain::new(
+            &table.routing,
+            &chosen,
+            &head.method,
+            asking.client,
+            model.as_ref(),
+        )
+        .ok_or_else(missing)?;
         note(exchange, pool, &chosen, model.as_ref(), asking.facts.stream);
+        let (sent, limit_group) = chain.own();
         let demand = Demand {
-            model,
+            model: sent,
+            links: chain.links(&table.routing),
             affinity,
             max_wait: asking.wishes.max_wait,
             entropy: exchange.entropy(),
@@ -120,12 +148,14 @@ impl Call {
             head::upstream(head.headers, chosen.endpoint, pool.passes_headers).map_err(worded)?;
         Ok(Self {
             demand,
+            model,
             dialect,
             endpoint: chosen.endpoint,
             stream: asking.facts.stream,
             resend_unknown: chosen.resend_unknown,
-            owner_tag: maker_tag(chosen.endpoint, owner),
-            pool: chosen.pool,
+            owner_tag: maker_tag(chosen.endpoint, asking.owner()),
+            chain,
+            model_at: asking.facts.model_at.clone(),
             method: head.method,
             path: chosen.path,
             query,
@@ -135,9 +165,20 @@ impl Call {
         })
     }
 
-    /// Its pool.
+    /// The pool that its route names.
     pub fn pool(&self) -> Option<&Pool> {
-        self.table.routing.pools.get(self.pool)
+        self.pool_of(Via::OWN)
+    }
+
+    /// The id of the pool that serves it; `None`: the one that its route names.
+    pub fn falls_back_to(&self, via: Via) -> Option<&Arc<str>> {
+        let pool = self.pool_of(via).filter(|_| via != Via::OWN)?;
+        Some(&pool.config.id)
+    }
+
+    fn pool_of(&self, via: Via) -> Option<&Pool> {
+        let stop = self.chain.stop(via)?;
+        self.table.routing.pools.get(stop.pool)
     }
 
     /// What reading an answer needs to know, at this provider.
@@ -151,9 +192,10 @@ impl Call {
         }
     }
 
-    /// The request for one attempt, with the subscription's credential; `None` where the path cannot be one.
-    pub fn request(&self, target: &Target) -> Option<Request<Outgoing>> {
-        let mut request = Request::new(self.body.outgoing());
+    /// The request for one attempt, with the subscription's credential, and the model's name in the pool that it goes
+    /// through; `None` where the path cannot be one.
+    pub fn request(&self, target: &Target, via: Via) -> Option<Request<Outgoing>> {
+        let mut request = Request::new(self.outgoing(via));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri(target)?;
         let mut headers: HeaderMap = self.headers.headers.clone();
@@ -168,6 +210,14 @@ impl Call {
         );
         *request.headers_mut() = headers;
         Some(request)
+    }
+
+    fn outgoing(&self, via: Via) -> Outgoing {
+        let rename = self.chain.stop(via).and_then(|stop| stop.rename.as_ref());
+        match (&self.model_at, rename) {
+            (Some(place), Some(name)) => self.body.outgoing_with(place, name),
+            _ => self.body.outgoing(),
+        }
     }
 
     fn uri(&self, target: &Target) -> Option<Uri> {

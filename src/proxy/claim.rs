@@ -72,6 +72,7 @@ mod tests {
             path: "/".into(),
             model: None,
             subscription: None,
+            served_by_pool: None,
             attempts: u8::from(status != 0),
             verdict: None,
             status,

@@ -45,6 +45,7 @@ impl Exchange {
             method: request.method.clone(),
             path: request.uri.path().into(),
             model: None,
+            served_by_pool: None,
             subscription: None,
             attempts: 0,
             verdict: None,
@@ -135,10 +136,12 @@ impl Exchange {
         }));
     }
 
-    /// One more attempt, on this subscription: who is named where the client leaves before an answer.
-    pub fn tries(&mut self, id: &Arc<str>) {
+    /// One more attempt, on this subscription: who is named where the client leaves before an answer. `pool`: where
+    /// that is another than the route's.
+    pub fn tries(&mut self, id: &Arc<str>, pool: Option<&Arc<str>>) {
         self.note(|record| {
             record.attempts += 1;
+            record.served_by_pool = pool.map(Arc::clone);
             record.subscription = Some(Arc::clone(id));
         });
     }

@@ -4,6 +4,7 @@
 mod admit;
 mod attempt;
 mod call;
+mod chain;
 mod claim;
 mod commit;
 mod exchange;

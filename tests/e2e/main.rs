@@ -12,6 +12,7 @@ mod canaries;
 mod clients;
 mod connections;
 mod counting;
+mod fallback;
 mod first_light;
 mod heads;
 mod lifecycle;

@@ -3,6 +3,7 @@
 //! fault. The result counts only where no fault was reported.
 
 mod client;
+mod fallback;
 mod pool;
 mod provider;
 mod route;

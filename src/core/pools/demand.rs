@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::choice::chain::Links;
 use crate::core::choice::standing::{Absence, Cause};
 use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 pub use crate::core::limit::pacing::Size;
@@ -17,6 +18,13 @@ pub struct Demand {
     pub limit_group: LimitGroup,
     /// Held against `models` and `deny_models`; `None`: it names none, and every subscription may have it.
     pub model: Option<Arc<str>>,
+    /// Where it may fall back to (C7).
+    pub links: Links,
+    /// D6: its own pool is done with, and so are the providers that were overloaded: only the links are asked, and
+    /// nothing is waited for.
+    pub elsewhere: bool,
+    /// C8: charged to the retry budget of its own pool when it is granted, and refused where that is spent.
+    pub retry: bool,
     /// Whom it wants.
     pub affinity: Affinity,
     /// When it arrived: its place in the waiting room, and what all waits count from. Kept when it is tried again.
@@ -40,6 +48,9 @@ impl Demand {
             pool,
             limit_group,
             model: None,
+            links: None,
+            elsewhere: false,
+            retry: false,
             affinity: Affinity::None,
             arrival,
             max_wait: None,
