@@ -163,7 +163,8 @@ impl Proxy {
             }
         };
         let status = response.status().as_u16();
-        match commit::hold(response, &call.asked(target), &self.0.clock).await {
+        let asked = call.asked(target);
+        match commit::hold(response, &asked, &target.rules, &self.0.clock).await {
             Ok(answer) => Ended::Answered(Box::new(answer)),
             Err(error) => unknown(status, error.is_timeout()),
         }

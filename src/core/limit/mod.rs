@@ -6,5 +6,6 @@ pub mod headroom;
 pub mod ladder;
 pub mod reading;
 pub mod retry;
+pub mod rules;
 pub mod scope;
 pub mod verdict;

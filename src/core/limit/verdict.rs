@@ -24,6 +24,22 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::RateLimited,
+        Self::QuotaExhausted,
+        Self::Overloaded,
+        Self::CredentialInvalid,
+        Self::ClientError,
+        Self::UpstreamError,
+    ];
+
+    /// By SPEC's word; `None`: it is none of them.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == word)
+    }
+
     /// SPEC's word.
     pub const fn name(self) -> &'static str {
         match self {
