@@ -364,6 +364,15 @@ mod tests {
         assert!(found.iter().all(|line| line["rule"] == 1), "{found:?}");
     }
 
+    // D10
+    #[test]
+    fn a_rule_reads_the_text_of_a_compressed_body() {
+        // "No seat left", by gzip.
+        let body = "H4sIAAAAAAACA/PLVyhOTSxRyElNKwEAlo1DWAwAAAA=";
+        let rest = format!("\"status\":400,\"body_encoding\":\"base64\",\"body\":\"{body}\"");
+        assert_eq!(ruled(CONFIG, &["east"], &rest)[0]["rule"], 0);
+    }
+
     // D10: error events inside streams are not subject to rules
     #[test]
     fn a_served_stream_tells_its_own_errors_whatever_a_rule_says_of_its_head() {

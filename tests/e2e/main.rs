@@ -17,6 +17,7 @@ mod heads;
 mod lifecycle;
 mod limits;
 mod operation;
+mod operator_rules;
 mod refusals;
 mod retries;
 mod rules;
