@@ -4,7 +4,7 @@
 use crate::core::glob;
 
 /// Allowed and denied models.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Models {
     allowed: Vec<Box<str>>,
     denied: Vec<Box<str>>,

@@ -1,0 +1,97 @@
+//! One limit of a provider, true to the microsecond: a bucket that fills all the time, or a window that is whole again
+//! at fixed instants. Integers: levels are in sixty-millionths of a unit, what a rate of one a minute yields in a
+//! microsecond. A level may be below zero: tokens of answers are counted when they have been made.
+
+use authpool::core::limit::reading::Dimension;
+
+/// A minute in microseconds, and a unit in levels.
+pub const MINUTE: u64 = 60_000_000;
+const UNIT: i64 = MINUTE as i64;
+
+/// One limit.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// What it counts.
+    pub dimension: Dimension,
+    /// A minute's worth: how much comes in a minute, and the most that it holds.
+    pub limit: u64,
+    level: i64,
+    /// Up to when it is filled; of a window, when the present one began.
+    at: u64,
+    window: bool,
+}
+
+impl Bucket {
+    /// Full. `phase`: when a window of its kind begins; `None`: it fills all the time.
+    pub fn new(dimension: Dimension, limit: u64, now: u64, phase: Option<u64>) -> Self {
+        let at = phase.map_or(now, |phase| now - (now + MINUTE - phase % MINUTE) % MINUTE);
+        Self {
+            dimension,
+            limit,
+            level: limit as i64 * UNIT,
+            at,
+            window: phase.is_some(),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn fill(&mut self, now: u64) {
+        let full = self.limit as i64 * UNIT;
+        let elapsed = now.saturating_sub(self.at);
+        if !self.window {
+            let gained = elapsed as i64 * self.limit as i64;
+            self.level = (self.level + gained).min(full);
+            self.at = now.max(self.at);
+        } else if elapsed >= MINUTE {
+            self.level = full;
+            self.at += elapsed / MINUTE * MINUTE;
+        }
+    }
+
+    /// Until so much is there, in microseconds; 0: it is. Once filled up to now.
+    pub fn lacks(&self, units: u64, now: u64) -> u64 {
+        let missing = units as i64 * UNIT - self.level;
+        if missing <= 0 {
+            0
+        } else if self.window {
+            (self.at + MINUTE).saturating_sub(now)
+        } else {
+            (missing as u64).div_ceil(self.limit.max(1))
+        }
+    }
+
+    /// Takes units, whether they are there or not.
+    pub fn take(&mut self, units: u64) {
+        self.level -= units as i64 * UNIT;
+    }
+
+    /// Gives units back.
+    pub fn give(&mut self, units: u64) {
+        let full = self.limit as i64 * UNIT;
+        self.level = (self.level + units as i64 * UNIT).min(full);
+    }
+
+    /// What is left, in whole units; never below zero.
+    pub fn remaining(&self) -> u64 {
+        (self.level.max(0) / UNIT) as u64
+    }
+
+    /// What is left, exactly.
+    pub fn level(&self) -> f64 {
+        self.level as f64 / UNIT as f64
+    }
+
+    /// Until it is full, in microseconds.
+    pub fn full_in(&self, now: u64) -> u64 {
+        self.lacks(self.limit, now)
+    }
+
+    /// What it gains between two instants, if nothing is lost to a full bucket.
+    pub fn gains(&self, from: u64, to: u64) -> f64 {
+        if self.window {
+            let started = |at: u64| (at + MINUTE - self.at % MINUTE) / MINUTE;
+            return (started(to) - started(from)) as f64 * self.limit as f64;
+        }
+        (to - from) as f64 / MINUTE as f64 * self.limit as f64
+    }
+}
