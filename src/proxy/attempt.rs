@@ -26,6 +26,8 @@ const MOST_TRIES: u8 = 16;
 const LONGEST_OVERLOAD: Duration = Duration::from_secs(1);
 /// C8 (d): before an endpoint whose connect failed is tried once more.
 const SECOND_CONNECT: Duration = Duration::from_millis(100);
+/// A grant as young as this is not asked again whether a verdict overtook it: no connection was made meanwhile.
+const FRESH: Duration = Duration::from_micros(100);
 
 /// What has been tried so far.
 #[derive(Debug, Default)]
@@ -57,6 +59,8 @@ enum Last {
 /// How one attempt ended.
 enum Ended {
     Answered(Box<Answer>),
+    /// Not begun: a verdict against its subscription came first.
+    Overtaken,
     /// Certainly not processed. `connect`: there was no connection.
     NotSent {
         connect: bool,
@@ -95,7 +99,7 @@ impl Proxy {
                 continue;
             };
             exchange.tries(&target.id);
-            match self.attempt(&call, &table, &target).await {
+            match self.attempt(&call, &table, &target, &lease).await {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;
                     if matches!(verdict.class, Class::Ok | Class::ClientError) {
@@ -119,12 +123,16 @@ impl Proxy {
                         );
                     }
                 }
+                Ended::Overtaken => {
+                    lease.settle(Outcome::Unsent, &Usage::default());
+                    exchange.attempted(subscription, 0, None, "failover");
+                }
                 Ended::NotSent { connect, timeout } => {
                     // Handed back unsent by a connection that was dying: nobody's failure.
                     let outcome = if connect {
                         Outcome::Silence { sent: false }
                     } else {
-                        Outcome::Abandoned
+                        Outcome::Unsent
                     };
                     lease.settle(outcome, &Usage::default());
                     exchange.attempted(subscription, 0, None, "failover");
@@ -147,15 +155,18 @@ impl Proxy {
     }
 
     /// One try: send, and hold the answer until it is known what to do with it.
-    async fn attempt(&self, call: &Call, table: &Table, target: &Target) -> Ended {
+    async fn attempt(&self, call: &Call, table: &Table, target: &Target, lease: &Lease) -> Ended {
         let unknown = |status, timeout| Ended::Unknown { status, timeout };
         let (Some(reach), Some(request)) =
             (table.endpoints.get(target.endpoint), call.request(target))
         else {
             return unknown(0, false);
         };
-        let response = match reach.endpoint.send(request).await {
+        // C8: what was observed while a connection was made counts, as what came before the grant does.
+        let is_wanted = || self.0.clock.now().since(lease.began()) < FRESH || !lease.is_overtaken();
+        let response = match reach.endpoint.send_if(request, is_wanted).await {
             Ok(response) => response,
+            Err(error) if error.withdrawn => return Ended::Overtaken,
             Err(error) if error.sent => return unknown(0, error.timeout),
             Err(error) => {
                 return Ended::NotSent {

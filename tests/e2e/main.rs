@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod operation;
 mod operator_rules;
+mod overtaken;
 mod refusals;
 mod retries;
 mod rules;

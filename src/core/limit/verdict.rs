@@ -91,6 +91,9 @@ pub enum Outcome {
         /// Whether the provider may have begun on it.
         sent: bool,
     },
+    /// It was never begun, and nobody failed: a verdict overtook it, or a connection that had gone stale handed it
+    /// back.
+    Unsent,
     /// The attempt was dropped without an end of its own: the client left.
     Abandoned,
 }
