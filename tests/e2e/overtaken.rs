@@ -1,10 +1,12 @@
 //! A verdict that comes while an attempt's connection is being made: the attempt does not begin (C8).
 
-use std::io;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+
+use authpool::scripted::Provider;
 
 use super::support::client::{Ask, chat};
 use super::support::{Authpool, Setup, eventually};
@@ -12,55 +14,71 @@ use super::tls::{certificate, speaking_tls};
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// Stands before a provider. The first connection goes through; nothing of the others is carried before the gate
-/// opens, so that their handshakes take as long as the test wants.
+/// Holds back whoever passes while it is shut.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn set(&self, shut: bool) {
+        *self.0.0.lock().unwrap() = shut;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let shut = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(shut, |shut| *shut).unwrap());
+    }
+}
+
+/// Stands before a provider: what comes back passes the gate of its connection.
 struct Relay {
     addr: SocketAddr,
-    gate: Arc<(Mutex<bool>, Condvar)>,
+    first: Gate,
+    others: Gate,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Relay {
     fn before(provider: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        let gate = Arc::new((Mutex::new(false), Condvar::new()));
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let (wait, count) = (Arc::clone(&gate), Arc::clone(&accepted));
+        let relay = Self {
+            addr: listener.local_addr().unwrap(),
+            first: Gate::default(),
+            others: Gate::default(),
+            accepted: Arc::default(),
+        };
+        let (first, others) = (relay.first.clone(), relay.others.clone());
+        let accepted = Arc::clone(&relay.accepted);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
-                let wait = Arc::clone(&wait);
-                thread::spawn(move || {
-                    if !is_first {
-                        let open = wait.0.lock().unwrap();
-                        drop(wait.1.wait_while(open, |open| !*open).unwrap());
-                    }
-                    carry(client, TcpStream::connect(provider).unwrap());
-                });
+                let is_first = accepted.fetch_add(1, Ordering::SeqCst) == 0;
+                let gate = if is_first { &first } else { &others };
+                carry(client, TcpStream::connect(provider).unwrap(), gate);
             }
         });
-        Self {
-            addr,
-            gate,
-            accepted,
+        relay
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+fn carry(client: TcpStream, provider: TcpStream, gate: &Gate) {
+    let there = (client.try_clone().unwrap(), provider.try_clone().unwrap());
+    thread::spawn(move || one_way(there.0, there.1, &Gate::default()));
+    let gate = gate.clone();
+    thread::spawn(move || one_way(provider, client, &gate));
+}
+
+fn one_way(mut from: TcpStream, mut to: TcpStream, gate: &Gate) {
+    let mut piece = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut piece) {
+        gate.pass();
+        if to.write_all(&piece[..length]).is_err() {
+            break;
         }
     }
-
-    fn open(&self) {
-        *self.gate.0.lock().unwrap() = true;
-        self.gate.1.notify_all();
-    }
-}
-
-fn carry(client: TcpStream, provider: TcpStream) {
-    let back = (provider.try_clone().unwrap(), client.try_clone().unwrap());
-    thread::spawn(move || one_way(back.0, back.1));
-    one_way(client, provider);
-}
-
-fn one_way(mut from: TcpStream, mut to: TcpStream) {
-    let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
 }
 
@@ -82,37 +100,42 @@ fn start(relay: &Relay, ca: &str) -> Authpool {
 fn a_verdict_during_a_slow_connect_stops_the_attempt_before_its_first_byte() {
     let made = certificate();
     let provider = speaking_tls(&made);
-    // Long enough for the second request to find `a` still in favour; were it not, it would go to `b` as well.
-    let limited = r#"{"match":{"credential":"cred-a"},"delay_ms":500,
-        "do":{"status":429,"headers":{"retry-after":"30"},"body":"{}"}}"#;
-    provider.script().push_json(limited).unwrap();
+    serves_once(&provider);
     let relay = Relay::before(provider.addr());
     let authpool = start(&relay, &made.cert.pem());
     let ask = || Ask::post(CHAT, chat("gpt-x", false)).send(authpool.addr);
+    let in_flight = || authpool.metric("authpool_in_flight{subscription=\"a\"");
+    // After one answer two may go at once.
+    assert_eq!(ask().status, 200);
+    relay.first.set(true);
+    relay.others.set(true);
     thread::scope(|scope| {
         let first = scope.spawn(ask);
-        eventually("the first is at the provider", || {
-            provider.ledger().count("cred-a") == 1
+        eventually("the first is refused, which nobody knows yet", || {
+            provider.ledger().count("cred-a") == 2
         });
         let second = scope.spawn(ask);
-        eventually("the second connects", || {
-            relay.accepted.load(Ordering::SeqCst) == 2
+        eventually("the second connects, with the right to `a`", || {
+            (relay.accepted(), in_flight()) == (2, 2.0)
         });
+        relay.first.set(false);
         // It goes on to `b`, over the connection that it has.
         assert_eq!(first.join().unwrap().status, 200);
-        relay.open();
+        relay.others.set(false);
         assert_eq!(second.join().unwrap().status, 200);
     });
-    assert_eq!(
-        provider.ledger().count("cred-a"),
-        1,
-        "the second never asked"
-    );
-    assert_eq!(provider.ledger().count("cred-b"), 2);
-    assert_eq!(
-        relay.accepted.load(Ordering::SeqCst),
-        2,
-        "what was made is used"
-    );
+    let asked = ["cred-a", "cred-b"].map(|one| provider.ledger().count(one));
+    assert_eq!(asked, [2, 2], "the second never asked for `a`");
+    assert_eq!(relay.accepted(), 2, "what was made is used");
     assert_eq!(authpool.metric("authpool_in_flight{"), 0.0);
+}
+
+/// The key `a` serves one request, and is limited then.
+fn serves_once(provider: &Provider) {
+    let script = r#"[
+        {"match": {"credential": "cred-a"}, "times": 1, "do": {"serve": true}},
+        {"match": {"credential": "cred-a"},
+            "do": {"status": 429, "headers": {"retry-after": "30"}, "body": "{}"}}
+    ]"#;
+    provider.script().push_json(script).unwrap();
 }
