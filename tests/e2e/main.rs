@@ -27,3 +27,4 @@ mod sessions;
 mod streams;
 mod tls;
 mod waiting;
+mod wishes;

@@ -10,6 +10,7 @@ use crate::config::fault::Place;
 use crate::config::value::Text;
 use crate::config::wire::Table;
 use crate::config::{PoolConfig, SubscriptionConfig, word};
+use crate::core::choice::strategy::Strategy;
 use crate::core::dialect::Dialect;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -65,6 +66,8 @@ impl Rules<'_> {
         {
             self.report(&owner.place, "must be one of this pool's subscriptions");
         }
+        let strategy = table.text("strategy");
+        let strategy = strategy.and_then(|text| self.one_of(&text, &Strategy::ALL, Strategy::name));
         Some(PoolConfig {
             id: Arc::from(id?.text),
             dialect: dialect?,
@@ -75,6 +78,7 @@ impl Rules<'_> {
             session_headers,
             stick_wait,
             default_owner: default_owner.map(|owner| Arc::from(owner.text)),
+            strategy: strategy.unwrap_or_default(),
         })
     }
 

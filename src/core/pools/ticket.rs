@@ -59,6 +59,8 @@ pub(super) struct Out {
     pub(super) failed: bool,
     /// Pacing has counted it as answered, or as refused.
     pub(super) paced: bool,
+    /// What it had reserved has been given back.
+    pub(super) returned: bool,
 }
 
 /// All tickets that are out.
