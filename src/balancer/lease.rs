@@ -71,7 +71,7 @@ impl Lease {
     }
 
     /// Whether a verdict against its subscription was observed since it was granted: an attempt that has not begun is
-    /// then not to begin (C8); drop the lease and acquire again. Worth asking where time has passed since the grant:
+    /// then not to begin (C8): settle it as [`Outcome::Unsent`] and acquire again. Worth asking where time has passed since the grant:
     /// after a wait, after connecting.
     pub fn is_overtaken(&self) -> bool {
         let ticket = self.ticket.as_ref();
@@ -79,7 +79,7 @@ impl Lease {
     }
 
     /// The attempt has ended. A request that was handed back unsent over a connection that had gone stale is
-    /// [`Outcome::Abandoned`]: it tells nothing about the server, while a silence counts against it (D11).
+    /// [`Outcome::Unsent`]: it tells nothing about the server, while a silence counts against it (D11).
     /// `usage`: what the answer reported; where it reported nothing, the reservation counts as spent.
     pub fn settle(mut self, outcome: Outcome, usage: &Usage) {
         if let Some(ticket) = self.ticket.take() {

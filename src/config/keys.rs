@@ -10,6 +10,7 @@ pub const ROOT: &[&str] = &[
     "route",
     "client",
     "sessions",
+    "rule",
 ];
 /// `[server]`.
 pub const SERVER: &[&str] = &[
@@ -111,3 +112,13 @@ pub const CLIENT: &[&str] = &[
 pub const KEY: &[&str] = &["env", "file", "sha256"];
 /// `[sessions]`.
 pub const SESSIONS: &[&str] = &["max"];
+/// `[[rule]]`.
+pub const RULE: &[&str] = &[
+    "providers",
+    "status",
+    "headers",
+    "body",
+    "verdict",
+    "scope",
+    "wait",
+];

@@ -23,6 +23,7 @@ use crate::core::choice::strategy::Strategy;
 use crate::core::dialect::Dialect;
 use crate::core::dialect::flavour::Flavour;
 use crate::core::limit::reading::Dimension;
+use crate::core::limit::rules::Rule;
 use crate::core::pools::Priority;
 use crate::secret::{Credential, Secret};
 
@@ -52,6 +53,17 @@ pub struct Config {
     pub clients: Vec<ClientConfig>,
     /// `[sessions]`.
     pub sessions: SessionsConfig,
+    /// `[[rule]]`, in file order.
+    pub rules: Vec<RuleConfig>,
+}
+
+/// What of the file says how answers are read.
+#[derive(Clone, Debug)]
+pub struct ReadingConfig {
+    /// `[[provider]]`, in file order.
+    pub providers: Vec<Arc<ProviderConfig>>,
+    /// `[[rule]]`, in file order.
+    pub rules: Vec<RuleConfig>,
 }
 
 /// `[server]`.
@@ -321,4 +333,20 @@ impl std::fmt::Debug for ClientKey {
 pub struct SessionsConfig {
     /// Remembered sessions; allocated at start.
     pub max: NonZeroU32,
+}
+
+/// `[[rule]]`.
+#[derive(Clone, Debug)]
+pub struct RuleConfig {
+    /// Whose answers it is for, by the provider's id.
+    pub providers: Vec<Glob>,
+    /// What it asks and decides.
+    pub rule: Arc<Rule>,
+}
+
+impl RuleConfig {
+    /// Whether it is for the answers of this provider.
+    pub fn covers(&self, provider: &str) -> bool {
+        self.providers.iter().any(|glob| glob.matches(provider))
+    }
 }

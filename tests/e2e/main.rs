@@ -18,6 +18,8 @@ mod heads;
 mod lifecycle;
 mod limits;
 mod operation;
+mod operator_rules;
+mod overtaken;
 mod refusals;
 mod retries;
 mod rules;

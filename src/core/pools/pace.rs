@@ -315,7 +315,7 @@ fn ending(outcome: &Outcome, usage: &Usage, counting: Counting) -> Ending {
                 }
             }
         },
-        Outcome::Silence { sent: false } => Ending::Returned,
+        Outcome::Silence { sent: false } | Outcome::Unsent => Ending::Returned,
         Outcome::Silence { sent: true } | Outcome::Abandoned => served(usage, counting),
     }
 }
