@@ -76,6 +76,7 @@ pub const POOL: &[&str] = &[
     "session_headers",
     "stick_wait",
     "default_owner",
+    "limit_headers",
 ];
 /// `[[route]]`.
 pub const ROUTE: &[&str] = &[

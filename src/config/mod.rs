@@ -226,6 +226,20 @@ pub struct PoolConfig {
     pub stick_wait: Duration,
     /// Who serves response ids that we never saw.
     pub default_owner: Option<Arc<str>>,
+    /// What its clients see of limits.
+    pub limit_headers: LimitHeaders,
+}
+
+/// What clients see of limits in the heads of answers (D9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitHeaders {
+    /// What the whole pool has left, in the headers of its dialect.
+    #[default]
+    Pool,
+    /// What the provider said of the subscription that served.
+    Upstream,
+    /// Nothing.
+    Strip,
 }
 
 /// `[[route]]`.

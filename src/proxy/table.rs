@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::clients::Clients;
 use crate::config::{AllowedPath, Config, Expose, Glob, PoolConfig, ProviderConfig, RouteConfig};
 use crate::core::dialect::endpoint::Endpoint as Operation;
+use crate::core::dialect::flavour::Flavour;
 use crate::core::dialect::limit_group::limit_group;
 use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
 use crate::core::pools::Applied;
@@ -37,6 +38,8 @@ pub struct Pool {
     pub index: PoolIndex,
     /// As configured.
     pub config: PoolConfig,
+    /// Whose API its first provider is.
+    pub flavour: Flavour,
     /// The index of `default_owner`.
     pub default_owner: Option<SubscriptionIndex>,
     /// Paths that the operator opened at every provider of this pool.
@@ -140,6 +143,9 @@ impl Routing {
                 Pool {
                     index: *index,
                     config: pool.clone(),
+                    flavour: providers
+                        .first()
+                        .map_or(Flavour::Generic, |provider| provider.flavour),
                     default_owner: pool.default_owner.as_ref().and_then(index_of),
                     allowed: opened_by_all(&providers),
                     limit_groups: limit_groups_of(&providers),

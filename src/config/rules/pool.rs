@@ -9,7 +9,7 @@ use super::Rules;
 use crate::config::fault::Place;
 use crate::config::value::Text;
 use crate::config::wire::Table;
-use crate::config::{PoolConfig, SubscriptionConfig, word};
+use crate::config::{LimitHeaders, PoolConfig, SubscriptionConfig, word};
 use crate::core::dialect::Dialect;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -65,6 +65,7 @@ impl Rules<'_> {
         {
             self.report(&owner.place, "must be one of this pool's subscriptions");
         }
+        let limit_headers = self.limit_headers(&mut table);
         Some(PoolConfig {
             id: Arc::from(id?.text),
             dialect: dialect?,
@@ -75,7 +76,23 @@ impl Rules<'_> {
             session_headers,
             stick_wait,
             default_owner: default_owner.map(|owner| Arc::from(owner.text)),
+            limit_headers,
         })
+    }
+
+    fn limit_headers(&self, table: &mut Table<'_, '_>) -> LimitHeaders {
+        let Some(word) = table.text("limit_headers") else {
+            return LimitHeaders::default();
+        };
+        match word.text.as_str() {
+            "pool" => LimitHeaders::Pool,
+            "upstream" => LimitHeaders::Upstream,
+            "strip" => LimitHeaders::Strip,
+            _ => {
+                self.report(&word.place, "must be \"pool\", \"upstream\" or \"strip\"");
+                LimitHeaders::default()
+            }
+        }
     }
 
     /// The subscriptions that exist, each once.

@@ -15,6 +15,7 @@ mod eject;
 mod layout;
 mod observe;
 mod pace;
+mod room;
 mod snapshot;
 mod sweep;
 mod table;
