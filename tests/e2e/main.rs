@@ -15,6 +15,7 @@ mod counting;
 mod first_light;
 mod heads;
 mod lifecycle;
+mod limit_headers;
 mod limits;
 mod operation;
 mod refusals;
