@@ -134,7 +134,7 @@ static GITHUB: Names = names![
 const MOST_LINES: usize = 21;
 
 /// What the client is told of its pool: each name once. `flavour`: of the pool's providers; it tells which form a generic
-/// pool's clients know, if any. Resets are told as of `now`, and rounded up: what they promise is true by then.
+/// pool's clients know, if any. Resets are told as of `now`, and rounded up but for a tenth of a second: what they promise is true by then.
 pub fn limit_headers(
     dialect: Dialect,
     flavour: Flavour,

@@ -50,7 +50,7 @@ fn anthropics_limits_are_told_as_anthropic_tells_them() {
         Flavour::Anthropic,
         &PoolRoom {
             dimensions: [
-                reading(150.0, 148.7, 0.6),
+                reading(150.0, 148.7, 0.7),
                 reading(2_000_000.0, 1_998_600.0, 0.0),
                 reading(400_000.0, 200_000.0, 30.0),
                 None,

@@ -13,6 +13,9 @@ use crate::core::time::WallTime;
 /// Room for the text of the most lines: numerals have at most 20 digits, instants 20 characters.
 const TEXT: usize = 512;
 
+/// In microseconds: a second that was told comes back as itself, though the two clocks drifted in between.
+const SLACK: i64 = 100_000;
+
 /// The last second of the year 9999, the last that RFC 3339 can say.
 const LAST_SECOND: i64 = 253_402_300_799;
 
@@ -55,13 +58,13 @@ impl Lines {
         self.written(name, |text| digits(text, number as u64, 1));
     }
 
-    /// So long from now, as RFC 3339 in UTC, rounded up to a second.
+    /// So long from now, as RFC 3339 in UTC, rounded up to a second but for a tenth.
     pub(super) fn instant(&mut self, name: &'static HeaderName, after: Duration) {
         let second = self.second(after);
         self.written(name, |text| rfc_3339(text, second));
     }
 
-    /// So long from now, in seconds since the epoch, rounded up.
+    /// So long from now, in seconds since the epoch, rounded up but for a tenth.
     pub(super) fn epoch(&mut self, name: &'static HeaderName, after: Duration) {
         let second = self.second(after);
         self.written(name, |text| digits(text, second, 1));
@@ -86,7 +89,7 @@ impl Lines {
 
     fn second(&self, after: Duration) -> u64 {
         let after = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
-        let micros = self.now.as_micros().saturating_add(after);
+        let micros = self.now.as_micros().saturating_add(after) - SLACK;
         let second = micros.div_euclid(1_000_000) + i64::from(micros.rem_euclid(1_000_000) != 0);
         second.clamp(0, LAST_SECOND).unsigned_abs()
     }
