@@ -1,5 +1,5 @@
-//! What clients see of limits (D9): what their whole pool has left, what the provider said, or nothing. Whose figures they
-//! are, the pools tell; how a dialect words them, `core::dialect::limits`. Law: where the pool's are told, no line of a
+//! What clients see of limits (D9): what their whole pool has left, what the provider said, or nothing. Whose figures
+//! they are, the pools tell; how a dialect words them, `core::dialect::limits`. Law: where the pool's are told, no line of a
 //! single credential is left beside them.
 
 use http::HeaderMap;

@@ -1,5 +1,5 @@
-//! What a pool has left, in its dialect's own headers (D9), so that SDKs and Claude Code show it as if the pool were one
-//! account. What is left is told by the pools, and whether a client is told at all by the pool's `limit_headers`.
+//! What a pool has left, in its dialect's own headers (D9), so that SDKs and Claude Code show it as if the pool were
+//! one account. What is left is told by the pools, and whether a client is told at all by the pool's `limit_headers`.
 //! Law: nothing is invented. A figure that no subscription told has no header.
 
 mod write;
@@ -133,8 +133,9 @@ static GITHUB: Names = names![
 /// The most lines that one answer gets: four limits and the windows of Anthropic's.
 const MOST_LINES: usize = 21;
 
-/// What the client is told of its pool: each name once. `flavour`: of the pool's providers; it tells which form a generic
-/// pool's clients know, if any. Resets are told as of `now`, and rounded up but for a tenth of a second: what they promise is true by then.
+/// What the client is told of its pool: each name once. `flavour`: of the pool's providers; it tells which form a
+/// generic pool's clients know, if any. Resets count from `now` and are rounded up, but for a tenth of a second: what they
+/// promise is true by then.
 pub fn limit_headers(
     dialect: Dialect,
     flavour: Flavour,
