@@ -43,5 +43,6 @@ pub mod records;
 pub mod scripted;
 pub mod secret;
 pub mod server;
+mod sync;
 pub mod tasks;
 pub mod upstream;

@@ -15,7 +15,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use authpool::config::{self, Config, ConfigError, LimitHeaders, Surroundings, keys};
+use authpool::core::choice::strategy;
 use authpool::core::dialect::Dialect;
+use authpool::core::limit::reading::Dimension;
+use authpool::core::pools::Priority;
 use proptest::prelude::*;
 
 /// Stands for secrets of every kind: never to be seen in an error.
@@ -248,16 +251,21 @@ fn what_is_left_out_has_the_documented_default() {
     assert!(&*subscription.domain == "a" && !subscription.domain_named);
     assert!(subscription.max_in_flight.is_none());
     assert!(subscription.models[0].matches_all() && subscription.deny_models.is_empty());
+    assert!(subscription.weight.get() == 1 && subscription.limits.is_empty());
     let pool = &config.pools[0];
     assert_eq!(pool.max_wait, Duration::from_secs(30));
     assert_eq!((pool.max_waiting, pool.max_attempts), (1000, 2));
     assert_eq!(pool.stick_wait, Duration::from_secs(2));
     assert!(pool.default_owner.is_none() && pool.session_headers.is_empty());
     assert_eq!(pool.limit_headers, LimitHeaders::Pool);
+    assert_eq!(pool.strategy, strategy::Strategy::Headroom);
     let route = &config.routes[0];
     assert!(route.implied && route.pool == 0 && &*route.path_prefix == "/");
     assert!(config.clients.is_empty());
     assert_eq!(config.sessions.max.get(), 100_000);
+    let client = &good(&client("")).clients[0];
+    assert!(client.priority == Priority::Normal && !client.may_pin);
+    assert!(client.requests_per_minute.is_none() && client.tokens_per_minute.is_none());
 }
 
 #[test]
@@ -343,6 +351,18 @@ fn the_example_is_right_and_every_value_arrives_where_it_belongs() {
     let b = &config.subscriptions[1];
     assert!(&*b.domain == "acme-org" && b.domain_named);
     assert_eq!((b.priority, b.max_in_flight), (1, Some(50)));
+    assert_eq!(b.weight.get(), 2);
+    let limits: Vec<_> = b
+        .limits
+        .iter()
+        .map(|one| (one.dimension, one.limit.get()))
+        .collect();
+    assert_eq!(
+        limits,
+        [(Dimension::Requests, 50), (Dimension::InputTokens, 40_000)]
+    );
+    assert_eq!(b.limits[1].per, Duration::from_secs(60));
+    assert_eq!(config.pools[0].strategy, strategy::Strategy::Headroom);
     assert_eq!(config.pools[1].default_owner.as_deref(), Some("openai-a"));
     let pools: Vec<usize> = config.routes.iter().map(|route| route.pool).collect();
     assert_eq!(pools, [2, 3, 0, 1]);
@@ -351,7 +371,9 @@ fn the_example_is_right_and_every_value_arrives_where_it_belongs() {
     assert!(!lab.implied);
     let team = &config.clients[0];
     assert_eq!(team.requests_per_minute.map(u32::from), Some(600));
+    assert_eq!(team.tokens_per_minute.map(u32::from), Some(2_000_000));
     assert_eq!(team.max_in_flight.map(u32::from), Some(40));
+    assert!(team.priority == Priority::High && team.may_pin);
     assert_eq!(team.tenant.as_deref(), Some("acme"));
 }
 
@@ -382,6 +404,7 @@ fn the_example_has_every_key_that_works() {
         ("/provider/ca", keys::CA),
         ("/subscription", keys::SUBSCRIPTION),
         ("/subscription/credential", keys::CREDENTIAL),
+        ("/subscription/limits", keys::LIMIT),
         ("/pool", keys::POOL),
         ("/route", keys::ROUTE),
         ("/client", keys::CLIENT),
@@ -473,6 +496,8 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         max_in_flight = 7
         models = ["x"]
         deny_models = ["x"]
+        weight = 7
+        limits = [{ dimension = "requests", per = "minute", limit = 7 }]
         "#,
     );
     check(
@@ -486,6 +511,7 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         stick_wait = "7s"
         default_owner = "a"
         limit_headers = "strip"
+        strategy = "weighted"
         "#,
     );
     check(
@@ -507,7 +533,10 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         pools = ["main"]
         models = ["x"]
         requests_per_minute = 7
+        tokens_per_minute = 7
         max_in_flight = 7
+        priority = "low"
+        may_pin = true
         "#,
     );
     check(
@@ -547,7 +576,7 @@ fn unknown_keys_are_refused_by_name_and_the_near_one_is_suggested() {
     check_each(
         more,
         r#"
-        strategy = "headroom"       => 13 pool[0].strategy: is an unknown key
+        strategie = "headroom"      => 13 pool[0].strategie: is an unknown key: perhaps `strategy`?
         [store]                     => 13 store: is an unknown key
         [[providers]]               => 13 providers: is an unknown key: perhaps `provider`?
         [admin] | token = "x"       => 14 admin.token: is an unknown key
@@ -778,6 +807,8 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
         max_in_flight = 0     => 10 subscription[0].max_in_flight: must be between 1 and 10000
         max_in_flight = 10001 => 10 subscription[0].max_in_flight: must be between 1 and 10000
         priority = -1001      => 10 subscription[0].priority: must be between -1000 and 1000
+        weight = 0            => 10 subscription[0].weight: must be between 1 and 1000
+        weight = 1001         => 10 subscription[0].weight: must be between 1 and 1000
         "#,
     );
     check_each(
@@ -795,6 +826,7 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
     check_each(
         client,
         r#"
+        tokens_per_minute = 0   => 16 client[0].tokens_per_minute: must be between 1 and 1000000000
         requests_per_minute = 0 => 16 client[0].requests_per_minute: must be between 1 and 1000000
         max_in_flight = 10001   => 16 client[0].max_in_flight: must be between 1 and 10000
         "#,
@@ -803,6 +835,60 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
     assert_eq!(config.subscriptions[0].max_in_flight, Some(10_000));
     assert_eq!(config.subscriptions[0].priority, -1000);
     assert_eq!(good(&server("workers = 0x10")).server.workers.get(), 16);
+}
+
+#[test]
+fn limits_name_what_is_counted_in_which_time_and_each_once() {
+    // C4
+    let two = |first: &str, second: &str| subscription(&format!("limits = [{first},\n{second}]"));
+    check_each(
+        subscription,
+        r#"
+        limits = {}                => 10 subscription[0].limits: must be an array in brackets
+        limits = ["requests"]      => 10 subscription[0].limits[0]: must be a table
+        limits = [{}]              => 10 subscription[0].limits[0].dimension: is missing && 10 subscription[0].limits[0].per: is missing && 10 subscription[0].limits[0].limit: is missing
+        limits = [{ dimension = "bytes", per = "week", limit = 0 }] => 10 subscription[0].limits[0].dimension: must be "requests", "input_tokens", "output_tokens" or "tokens" && 10 subscription[0].limits[0].per: must be "second", "minute", "hour" or "day" && 10 subscription[0].limits[0].limit: must be between 1 and 1000000000000
+        limits = [{ dimension = "tokens", per = "day", limit = 1_000_000_000_001 }] => 10 subscription[0].limits[0].limit: must be between 1 and
+        limits = [{ dimension = "tokens", per = "day", limit = 1, models = [] }]    => 10 subscription[0].limits[0].models: must name at least one
+        limits = [{ dimension = "tokens", per = "day", limits = 1 }] => 10 subscription[0].limits[0].limit: is missing && 10 subscription[0].limits[0].limits: is an unknown key: perhaps `limit`?
+        "#,
+    );
+    let limit = |per: &str, limit: u64, models: &str| {
+        format!("{{ dimension = \"tokens\", per = {per:?}, limit = {limit}{models} }}")
+    };
+    let twice =
+        "11 subscription[0].limits[1]: limits the same as subscription[0].limits[0] (line 10)";
+    for (one, other) in [
+        ("", ""),
+        ("", ", models = [\"*\"]"),
+        (", models = [\"x\", \"*\"]", ""),
+        (
+            ", models = [\"x\", \"y\"]",
+            ", models = [\"y\", \"x\", \"x\"]",
+        ),
+    ] {
+        check(
+            &two(&limit("day", 1, one), &limit("day", 2, other)),
+            &[twice],
+        );
+    }
+    good(&two(&limit("day", 1, ""), &limit("hour", 1, "")));
+    good(&two(
+        &limit("day", 1, ""),
+        &limit("day", 1, ", models = [\"x\"]"),
+    ));
+    let many = |count: u64| {
+        let models = |number| format!(", models = [\"m{number}\"]");
+        let all: Vec<_> = (0..count)
+            .map(|number| limit("day", 1, &models(number)))
+            .collect();
+        subscription(&format!("limits = [{}]", all.join(", ")))
+    };
+    assert_eq!(good(&many(256)).subscriptions[0].limits.len(), 256);
+    check(
+        &many(257),
+        &["10 subscription[0].limits[256]: is beyond 256 limits"],
+    );
 }
 
 #[test]
@@ -875,6 +961,22 @@ fn words_are_of_the_list() {
         r#"
         roots = "none"      => 6 provider[0].roots: must be "bundled" or "system"
         flavour = "strange" => 6 provider[0].flavour: is no known flavour
+        "#,
+    );
+    check_each(
+        more,
+        r#"
+        strategy = "random"    => 13 pool[0].strategy: must be "headroom", "round_robin", "weighted", "least_in_flight", "fill_first" or "soonest_reset"
+        strategy = "Headroom"  => 13 pool[0].strategy: must be "headroom"
+        strategy = ["weighted"] => 13 pool[0].strategy: must be a text in quotes
+        "#,
+    );
+    check_each(
+        client,
+        r#"
+        priority = "urgent"    => 16 client[0].priority: must be "high", "normal" or "low"
+        priority = 1           => 16 client[0].priority: must be a text in quotes
+        may_pin = "yes"        => 16 client[0].may_pin: must be true or false
         "#,
     );
     let log = good(&server("log = { level = \"trace\", format = \"json\" }"))

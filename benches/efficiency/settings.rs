@@ -325,10 +325,10 @@ fn troubles() -> Vec<Setting> {
     flap.flap = true;
     let drained = [(Metric::Drain, false, 1.1)];
     let mut cold = Setting::new("burst-cold", Anthropic, Requests, 0.0).aims(&drained);
-    cold.scale = 0.12;
+    cold.scale = 0.16;
     cold.burst = Some((200, 0));
     let mut warm = Setting::new("burst-warm", Anthropic, Requests, 0.3).aims(&drained);
-    warm.scale = 0.12;
+    warm.scale = 0.16;
     warm.burst = Some((200, 400));
     let mut outage = Setting::new("outage-0.9", Anthropic, Requests, 0.9).aims(&[
         (Metric::OutageTries, false, 1.25),

@@ -17,13 +17,14 @@ use super::refusal::{Reason, Refusal};
 use super::replay::Held;
 use super::route::Chosen;
 use super::session::{Named, owner_tag};
-use super::table::{Pool, Table, Target};
+use super::table::{Pool, Routing, Table, Target};
 use crate::balancer::Balancer;
 use crate::clients::Client;
 use crate::core::dialect::Dialect;
 use crate::core::dialect::endpoint::{Endpoint, stored_response_id};
 use crate::core::dialect::read::request::RequestFacts;
-use crate::core::pools::Demand;
+use crate::core::id::ClientIndex;
+use crate::core::pools::{Demand, Size};
 use crate::upstream::Outgoing;
 
 /// Who asks, and how.
@@ -35,6 +36,13 @@ pub struct Asking<'a> {
     pub facts: &'a RequestFacts,
     /// What our own headers say.
     pub wishes: &'a Wishes,
+}
+
+impl Asking<'_> {
+    fn index(&self) -> ClientIndex {
+        let index = self.client.map(|client| client.index);
+        index.unwrap_or(ClientIndex::NOBODY)
+    }
 }
 
 /// A request, ready to be sent as often as it takes.
@@ -66,7 +74,8 @@ impl Call {
     /// From a request whose route is chosen.
     ///
     /// # Errors
-    /// A `connection` line that names what we read, a stored object of nobody's.
+    /// A `connection` line that names what we read, a stored object of nobody's, a subscription that is not of the
+    /// pool.
     pub fn new(
         exchange: &mut Exchange,
         balancer: &Balancer,
@@ -79,6 +88,7 @@ impl Call {
         let missing = || Reason::Internal.in_words_of(Dialect::OpenAi);
         let pool = table.routing.pools.get(chosen.pool).ok_or_else(missing)?;
         let dialect = pool.config.dialect;
+        let worded = |reason: Reason| reason.in_words_of(dialect);
         let owner = asking.client.map_or("", |client| &client.owner);
         let stored = (chosen.endpoint == Endpoint::StoredResponse)
             .then(|| stored_response_id(&chosen.path))
@@ -89,10 +99,9 @@ impl Call {
             headers: &head.headers,
             facts: asking.facts,
             stored,
+            pin: asking.wishes.pinned(pool).map_err(worded)?,
         };
-        let affinity = named
-            .affinity(balancer, pool)
-            .map_err(|reason| reason.in_words_of(dialect))?;
+        let affinity = named.affinity(balancer, pool).map_err(worded)?;
         let model: Option<Arc<str>> = asking.facts.model.as_deref().map(Arc::from);
         let limit_group = pool.limit_group(chosen.endpoint, model.as_deref());
         note(exchange, pool, &chosen, model.as_ref(), asking.facts.stream);
@@ -101,29 +110,25 @@ impl Call {
             affinity,
             max_wait: asking.wishes.max_wait,
             entropy: exchange.entropy(),
+            size: size(chosen.endpoint, asking, &body),
+            client: asking.index(),
+            priority: asking.wishes.priority,
             ..Demand::new(pool.index, limit_group, exchange.arrival)
         };
-        let query = head.uri.query();
-        let query = query
-            .and_then(|query| query_without_keys(&table.routing, query))
-            .or(query.map(str::to_owned));
-        let headers = head::upstream(head.headers, chosen.endpoint, pool.passes_headers)
-            .map_err(|reason| reason.in_words_of(dialect))?;
+        let query = query(&table.routing, &head.uri);
+        let headers =
+            head::upstream(head.headers, chosen.endpoint, pool.passes_headers).map_err(worded)?;
         Ok(Self {
             demand,
             dialect,
             endpoint: chosen.endpoint,
             stream: asking.facts.stream,
             resend_unknown: chosen.resend_unknown,
-            owner_tag: if chosen.endpoint == Endpoint::Responses {
-                owner_tag(owner)
-            } else {
-                0
-            },
+            owner_tag: maker_tag(chosen.endpoint, owner),
             pool: chosen.pool,
             method: head.method,
             path: chosen.path,
-            query: query.filter(|query| !query.is_empty()),
+            query,
             headers,
             body,
             table,
@@ -177,6 +182,33 @@ impl Call {
         let path = PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?;
         Some(Uri::from(path))
     }
+}
+
+/// Of an operation that is not metered nothing is known, whatever its client says.
+fn size(endpoint: Endpoint, asking: &Asking<'_>, body: &Held) -> Size {
+    if !endpoint.is_metered() {
+        return Size::default();
+    }
+    Size {
+        bytes: body.bytes(),
+        max_tokens: asking.facts.max_tokens,
+        estimated: asking.wishes.estimated_tokens,
+    }
+}
+
+/// Only this operation's answers name stored objects.
+fn maker_tag(endpoint: Endpoint, owner: &str) -> u64 {
+    match endpoint {
+        Endpoint::Responses => owner_tag(owner),
+        _ => 0,
+    }
+}
+
+/// Without the client's keys; `None`: nothing is left of it.
+fn query(routing: &Routing, uri: &Uri) -> Option<String> {
+    let query = uri.query()?;
+    let query = query_without_keys(routing, query).unwrap_or_else(|| query.to_owned());
+    Some(query).filter(|query| !query.is_empty())
 }
 
 fn note(

@@ -42,6 +42,8 @@ pub struct Pool {
     pub flavour: Flavour,
     /// The index of `default_owner`.
     pub default_owner: Option<SubscriptionIndex>,
+    /// By the place in `config.subscriptions`; `None`: its place in the balancer is not known.
+    members: Vec<Option<SubscriptionIndex>>,
     /// Paths that the operator opened at every provider of this pool.
     pub allowed: Vec<AllowedPath>,
     /// Whether a provider of this pool passes headers that K7 names.
@@ -51,6 +53,13 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// The subscription of this id, if it is of this pool.
+    pub fn member(&self, id: &str) -> Option<SubscriptionIndex> {
+        let ids = &self.config.subscriptions;
+        let at = ids.iter().position(|known| **known == *id)?;
+        self.members.get(at).copied().flatten()
+    }
+
     /// The limit group of a model: the operator's, else the dialect's.
     pub fn limit_group(&self, operation: Operation, model: Option<&str>) -> LimitGroup {
         let named = model.and_then(|model| {
@@ -147,6 +156,7 @@ impl Routing {
                         .first()
                         .map_or(Flavour::Generic, |provider| provider.flavour),
                     default_owner: pool.default_owner.as_ref().and_then(index_of),
+                    members: pool.subscriptions.iter().map(index_of).collect(),
                     allowed: opened_by_all(&providers),
                     limit_groups: limit_groups_of(&providers),
                     passes_headers: providers

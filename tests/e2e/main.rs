@@ -26,3 +26,4 @@ mod sessions;
 mod streams;
 mod tls;
 mod waiting;
+mod wishes;

@@ -10,6 +10,7 @@ use crate::config::fault::Place;
 use crate::config::value::Text;
 use crate::config::wire::Table;
 use crate::config::{LimitHeaders, PoolConfig, SubscriptionConfig, word};
+use crate::core::choice::strategy::Strategy;
 use crate::core::dialect::Dialect;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -65,7 +66,11 @@ impl Rules<'_> {
         {
             self.report(&owner.place, "must be one of this pool's subscriptions");
         }
-        let limit_headers = self.limit_headers(&mut table);
+        let strategy = table.text("strategy");
+        let strategy = strategy.and_then(|text| self.one_of(&text, &Strategy::ALL, Strategy::name));
+        let limits = table.text("limit_headers");
+        let limits =
+            limits.and_then(|text| self.one_of(&text, &LimitHeaders::ALL, LimitHeaders::name));
         Some(PoolConfig {
             id: Arc::from(id?.text),
             dialect: dialect?,
@@ -76,23 +81,9 @@ impl Rules<'_> {
             session_headers,
             stick_wait,
             default_owner: default_owner.map(|owner| Arc::from(owner.text)),
-            limit_headers,
+            strategy: strategy.unwrap_or_default(),
+            limit_headers: limits.unwrap_or_default(),
         })
-    }
-
-    fn limit_headers(&self, table: &mut Table<'_, '_>) -> LimitHeaders {
-        let Some(word) = table.text("limit_headers") else {
-            return LimitHeaders::default();
-        };
-        match word.text.as_str() {
-            "pool" => LimitHeaders::Pool,
-            "upstream" => LimitHeaders::Upstream,
-            "strip" => LimitHeaders::Strip,
-            _ => {
-                self.report(&word.place, "must be \"pool\", \"upstream\" or \"strip\"");
-                LimitHeaders::default()
-            }
-        }
     }
 
     /// The subscriptions that exist, each once.
