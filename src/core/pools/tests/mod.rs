@@ -5,6 +5,7 @@ mod affinity;
 mod laws;
 mod limits;
 mod reload;
+mod room;
 mod trying;
 mod waiting;
 
