@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use authpool::config::{self, Config, ConfigError, Surroundings, keys};
+use authpool::config::{self, Config, ConfigError, LimitHeaders, Surroundings, keys};
 use authpool::core::choice::strategy;
 use authpool::core::dialect::Dialect;
 use authpool::core::limit::reading::Dimension;
@@ -269,6 +269,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((pool.max_waiting, pool.max_attempts), (1000, 2));
     assert_eq!(pool.stick_wait, Duration::from_secs(2));
     assert!(pool.default_owner.is_none() && pool.session_headers.is_empty());
+    assert_eq!(pool.limit_headers, LimitHeaders::Pool);
     assert_eq!(pool.strategy, strategy::Strategy::Headroom);
     assert!(pool.fallback.is_empty() && pool.model_aliases.is_empty());
     assert_eq!(pool.fallback_after, Duration::from_secs(2));
@@ -547,6 +548,7 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         session_headers = ["x"]
         stick_wait = "7s"
         default_owner = "a"
+        limit_headers = "strip"
         strategy = "weighted"
         fallback = ["spare"]
         fallback_after = "7s"
@@ -869,6 +871,7 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
         max_attempts = 0       => 13 pool[0].max_attempts: must be between 1 and 16
         max_attempts = 17      => 13 pool[0].max_attempts: must be between 1 and 16
         stick_wait = "61m"     => 13 pool[0].stick_wait: must be between 0s and 1h
+        limit_headers = "none" => 13 pool[0].limit_headers: must be "pool", "upstream" or "strip"
         [sessions] | max = 0   => 14 sessions.max: must be between 1 and 10000000
         "#,
     );

@@ -81,6 +81,7 @@ pub const POOL: &[&str] = &[
     "session_headers",
     "stick_wait",
     "default_owner",
+    "limit_headers",
     "strategy",
     "fallback",
     "fallback_after",

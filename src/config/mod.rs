@@ -258,6 +258,8 @@ pub struct PoolConfig {
     pub stick_wait: Duration,
     /// Who serves response ids that we never saw.
     pub default_owner: Option<Arc<str>>,
+    /// What its clients see of limits.
+    pub limit_headers: LimitHeaders,
     /// How it chooses among what is open.
     pub strategy: Strategy,
     /// Positions in [`Config::pools`] of those that its requests may fall back to, in the order in which they are
@@ -267,6 +269,32 @@ pub struct PoolConfig {
     pub fallback_after: Duration,
     /// In file order; the first that matches the model asked for names the one that is sent.
     pub model_aliases: Vec<(Glob, Arc<str>)>,
+}
+
+/// What clients see of limits in the heads of answers (D9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitHeaders {
+    /// What the whole pool has left, in the headers of its dialect.
+    #[default]
+    Pool,
+    /// What the provider said of the subscription that served.
+    Upstream,
+    /// Nothing.
+    Strip,
+}
+
+impl LimitHeaders {
+    /// All, in the order in which faults name them.
+    pub const ALL: [Self; 3] = [Self::Pool, Self::Upstream, Self::Strip];
+
+    /// As the file writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Upstream => "upstream",
+            Self::Strip => "strip",
+        }
+    }
 }
 
 /// `[[route]]`.

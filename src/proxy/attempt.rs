@@ -85,7 +85,7 @@ impl Proxy {
         exchange: &mut Exchange,
         call: Call,
     ) -> Result<Response<Body>, Refusal> {
-        let refuse = |reason: Reason| Err(reason.in_words_of(call.dialect));
+        let refuse = |reason: Reason| Err(self.with_limits(&call, reason));
         let mut course = Course {
             counted: 1,
             ..Course::default()
@@ -376,7 +376,7 @@ impl Proxy {
             }
             RefusalReason::OwnerUnavailable => Reason::OwnerUnavailable,
         };
-        reason.in_words_of(call.dialect)
+        self.with_limits(call, reason)
     }
 
     /// A subscription that came after the request's own table is found in the newest one. With the table that it

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::clients::Clients;
 use crate::config::{AllowedPath, Config, Expose, Glob, PoolConfig, ProviderConfig, RouteConfig};
 use crate::core::dialect::endpoint::Endpoint as Operation;
+use crate::core::dialect::flavour::Flavour;
 use crate::core::dialect::limit_group::limit_group;
 use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
 use crate::core::limit::rules::Rules;
@@ -40,6 +41,8 @@ pub struct Pool {
     pub index: PoolIndex,
     /// As configured.
     pub config: PoolConfig,
+    /// Whose API its first provider is.
+    pub flavour: Flavour,
     /// The index of `default_owner`.
     pub default_owner: Option<SubscriptionIndex>,
     /// By the place in `config.subscriptions`; `None`: its place in the balancer is not known.
@@ -191,6 +194,9 @@ fn pools_of(config: &Config, applied: &Applied) -> Vec<Pool> {
             Pool {
                 index: *index,
                 config: pool.clone(),
+                flavour: providers
+                    .first()
+                    .map_or(Flavour::Generic, |provider| provider.flavour),
                 default_owner: pool.default_owner.as_ref().and_then(index_of),
                 members: pool.subscriptions.iter().map(index_of).collect(),
                 allowed: opened_by_all(&providers),

@@ -16,6 +16,7 @@ mod fallback;
 mod first_light;
 mod heads;
 mod lifecycle;
+mod limit_headers;
 mod limits;
 mod operation;
 mod operator_rules;

@@ -145,6 +145,7 @@ impl Pools {
             bars: domain,
             organisation: None,
             shared: false,
+            told: 0,
         });
         self.subscriptions.push(own);
         self.seats.push(seat);
@@ -176,6 +177,7 @@ impl Pools {
                 bars: Bars::new(DOMAIN_BARS),
                 organisation: None,
                 shared: false,
+                told: 0,
             });
             self.domains.len() - 1
         });
@@ -229,6 +231,7 @@ impl Pools {
                 retries: RetryBudget::new(),
                 waiting: 0,
                 handles: 0,
+                told: None,
             });
             self.pools.len() - 1
         });

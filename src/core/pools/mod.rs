@@ -16,6 +16,7 @@ mod eject;
 mod layout;
 mod observe;
 mod pace;
+mod room;
 mod snapshot;
 mod sweep;
 mod table;

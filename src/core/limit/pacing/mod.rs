@@ -10,6 +10,7 @@ mod gauge;
 mod learned;
 mod row;
 mod slow_start;
+mod told;
 
 #[cfg(test)]
 mod tests;

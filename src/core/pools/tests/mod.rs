@@ -6,6 +6,7 @@ mod fallback;
 mod laws;
 mod limits;
 mod reload;
+mod room;
 mod trying;
 mod waiting;
 
