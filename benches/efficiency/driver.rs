@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use authpool::core::id::{ClientIndex, LimitGroup, PoolIndex};
 use authpool::core::ledger::usage::Usage;
-use authpool::core::limit::reading::Readings;
+use authpool::core::limit::reading::{Dimension, Readings};
 use authpool::core::limit::verdict::{Class, Verdict};
 use authpool::core::pools::{Demand, Priority, Size};
 use authpool::core::time::Timestamp;
@@ -94,7 +94,9 @@ impl<'a> Driver<'a> {
         seconds: u64,
         trace: Trace,
     ) -> Self {
-        let from = START + RAMP;
+        // A burst at the start is all there is to measure.
+        let cold = setting.burst.is_some_and(|(_, second)| second == 0);
+        let from = if cold { START } else { START + RAMP };
         let span = Span {
             from,
             to: from + seconds * SECOND,
@@ -175,7 +177,11 @@ impl<'a> Driver<'a> {
                 let (bound, to) = (self.setting.bound, self.tally.span.to);
                 self.tally.supply += self.provider.supply(bound, self.now, to);
             }
-            Event::Close => self.tally.supply -= self.provider.reserved(self.setting.bound),
+            Event::Close => {
+                let bound = self.setting.bound;
+                self.tally.supply += self.provider.debt(bound, self.now);
+                self.tally.supply -= self.provider.reserved(bound);
+            }
         }
     }
 
@@ -364,8 +370,8 @@ impl<'a> Driver<'a> {
                 let read = (load.head as f64 * load.read) as u64;
                 self.at(self.now + read, Event::Read(at));
                 self.at(self.now + load.head, Event::Head(at));
-                if (self.tally.span.from..self.tally.span.to).contains(&self.now) {
-                    self.tally.taken[load.client] += cost(self.setting.bound, &load);
+                if self.setting.bound != Dimension::OutputTokens {
+                    self.take(&load);
                 }
             }
             Admission::Refused { spoken, short } => {
@@ -425,15 +431,30 @@ impl<'a> Driver<'a> {
         let Some(grant) = attempt.grant.take() else {
             return;
         };
+        let verdict = attempt.verdict;
         let load = &self.requests[attempt.request].load;
         self.provider.finish(grant.key, load, self.now);
+        let load = *load;
+        if self.setting.bound == Dimension::OutputTokens {
+            self.take(&load);
+        }
         let usage = Usage {
             input: Some(load.input),
             output: Some(load.output),
             ..Usage::default()
         };
-        self.chooser
-            .end(grant, attempt.verdict, &usage, now, &mut self.out);
+        self.chooser.end(grant, verdict, &usage, now, &mut self.out);
+    }
+
+    /// Counts what a served request takes, in the measured time.
+    fn take(&mut self, load: &Load) {
+        if self.is_measured() {
+            self.tally.taken[load.client] += cost(self.setting.bound, load);
+        }
+    }
+
+    fn is_measured(&self) -> bool {
+        (self.tally.span.from..self.tally.span.to).contains(&self.now)
     }
 
     fn foreign(&mut self) {
@@ -443,7 +464,7 @@ impl<'a> Driver<'a> {
             self.foreign.push(load);
             let index = self.foreign.len() - 1;
             self.at(self.now + load.head + load.length, Event::ForeignEnd(index));
-            if (self.tally.span.from..self.tally.span.to).contains(&self.now) {
+            if self.is_measured() {
                 self.tally.supply -= cost(self.setting.bound, &load);
             }
         }

@@ -174,13 +174,24 @@ impl Provider {
         filled.collect()
     }
 
-    /// What running requests hold of a dimension and will give back.
+    /// What running requests hold of tokens and will give back: there at the beginning of a time, not at its end.
     pub fn reserved(&self, dimension: Dimension) -> f64 {
         if dimension == Dimension::Tokens {
             self.reserved as f64
         } else {
             0.0
         }
+    }
+
+    /// What was taken beyond what there was: tokens of answers are counted when they have been made.
+    pub fn debt(&mut self, dimension: Dimension, now: u64) -> f64 {
+        let buckets = self.buckets.iter_mut().flatten().flatten();
+        let of_dimension = buckets.filter(|bucket| bucket.dimension == dimension);
+        let debts = of_dimension.map(|bucket| {
+            bucket.fill(now);
+            (-bucket.level()).max(0.0)
+        });
+        debts.sum()
     }
 }
 
