@@ -1,9 +1,10 @@
 //! How much of the pooled capacity becomes answers, and what it costs in refusals and waits (X5): every strategy and
 //! two baselines, on simulated providers with the limits' real semantics, from a start with nothing learned.
 //!
-//! `cargo bench --bench efficiency` runs every setting with three seeds; `-- --setting NAME --strategy NAME
-//! --seconds N --seed N --trace` narrows it. Time is virtual: an hour takes seconds. Started by `cargo test`, it runs
-//! one short setting.
+//! `cargo bench --bench efficiency` runs every setting with three seeds on virtual time, where an hour takes seconds,
+//! and then some of them on real sockets, against the release binary. `-- --setting NAME --strategy NAME --seconds N
+//! --seed N --trace --virtual --real` narrows it; names may be cut short. Started by `cargo test`, it runs one short
+//! setting.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,8 +21,10 @@ mod chooser;
 mod driver;
 mod load;
 mod options;
+mod process;
 mod provider;
 mod reader;
+mod real;
 mod report;
 mod settings;
 mod tally;
@@ -98,13 +101,24 @@ fn main() {
     let mut aims = Vec::new();
     let all = settings::all();
     for setting in &all {
-        if !options.wants_setting(setting.name, &all) {
+        if !options.wants_virtual() || !options.wants_setting(setting.name, &all) {
             continue;
         }
         if let Some(default) = table(setting, &options) {
             aims.push((setting.clone(), default));
         }
     }
+    let all = real::settings();
+    for setting in all.iter().filter(|_| full && options.wants_real()) {
+        if options.wants_setting(setting.name, &all) {
+            aims.push((setting.clone(), on_sockets(setting, &options)));
+        }
+    }
+    close(aims);
+}
+
+/// What the default strategy reached, beside what it was to reach.
+fn close(aims: Vec<(Setting, Vec<Figures>)>) {
     if aims.iter().any(|(setting, _)| !setting.targets.is_empty()) {
         println!("\ntargets of headroom, mean of the seeds");
     }
@@ -140,6 +154,19 @@ fn table(setting: &Setting, options: &Options) -> Option<Vec<Figures>> {
         });
     }
     default
+}
+
+/// One run of the default strategy, in real time.
+fn on_sockets(setting: &Setting, options: &Options) -> Vec<Figures> {
+    report::head(setting, capacity::typical(setting));
+    let seed = options.seeds.first().copied().unwrap_or(1);
+    let figures = vec![real::run(setting, seed, options.real_seconds)];
+    report::row(&Runs {
+        setting,
+        chooser: Strategy::default().name().to_owned(),
+        figures: figures.clone(),
+    });
+    figures
 }
 
 /// One run for each seed, side by side unless they are traced.
