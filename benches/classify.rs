@@ -74,6 +74,25 @@ fn classify(criterion: &mut Criterion) {
     group.bench_function("200, head: headroom", |bencher| {
         bencher.iter(|| answer::headroom(Flavour::Anthropic, black_box(&head), NOW));
     });
+    group.bench_function("200, head: readings", |bencher| {
+        bencher.iter(|| answer::readings(Flavour::Anthropic, black_box(&head), NOW));
+    });
+    let openai = headers(&[
+        ("date", "Wed, 19 Aug 2026 14:34:13 GMT"),
+        ("content-type", "text/event-stream; charset=utf-8"),
+        ("openai-organization", "acme"),
+        ("openai-processing-ms", "412"),
+        ("x-ratelimit-limit-requests", "10000"),
+        ("x-ratelimit-limit-tokens", "30000000"),
+        ("x-ratelimit-remaining-requests", "9999"),
+        ("x-ratelimit-remaining-tokens", "29998186"),
+        ("x-ratelimit-reset-requests", "6ms"),
+        ("x-ratelimit-reset-tokens", "3ms"),
+        ("x-request-id", "req_0"),
+    ]);
+    group.bench_function("200, OpenAI's head: readings", |bencher| {
+        bencher.iter(|| answer::readings(Flavour::OpenAi, black_box(&openai), NOW));
+    });
 
     let refusal = headers(&[
         ("content-type", "application/json"),

@@ -125,6 +125,7 @@ fn event_words(event: &Event) -> (&'static str, &'static str) {
         Change::Cooling { .. } => ("WARN", "cooling"),
         Change::Quarantined { .. } => ("WARN", "quarantined"),
         Change::Ejected { .. } => ("WARN", "ejected"),
+        Change::Joined { .. } => ("WARN", "joined"),
         Change::Recovered { .. } => ("INFO", "recovered"),
     }
 }
@@ -154,6 +155,7 @@ fn event_fields(line: &mut Line<'_>, event: &Event, names: &Names) {
             line.millis("recheck_ms", Some(recheck.since(event.at)));
         }
         Change::Ejected { until } => line.millis("for_ms", Some(until.since(event.at))),
+        Change::Joined { with } => line.text("with", Some(names.subscription(*with))),
         Change::Recovered { limit_group } => line.named("limit_group", Some(&group(limit_group))),
     }
 }

@@ -30,10 +30,5 @@ pub fn read(habit: Habit, spoken: &Spoken, now: u64) -> (Verdict, Readings) {
             received_at: wall,
         })
     };
-    (verdict, readings())
-}
-
-/// Once limits are read as figures: `answer::readings(flavour, &spoken.headers, wall)`.
-fn readings() -> Readings {
-    Readings::NONE
+    (verdict, answer::readings(flavour, &spoken.headers, wall))
 }

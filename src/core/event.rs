@@ -46,6 +46,11 @@ pub enum Change {
         /// When a probe may go.
         until: Timestamp,
     },
+    /// Its quota domain is another's too: their answers name one organisation and equal limits (D8).
+    Joined {
+        /// One who was there.
+        with: SubscriptionIndex,
+    },
     /// A probe passed or a re-check found the credential good: usable again.
     Recovered {
         /// `None`: for all models.

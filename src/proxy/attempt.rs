@@ -17,7 +17,6 @@ use crate::balancer::{Acquired, Lease, RefusalReason, Refused};
 use crate::core::choice::tried::Tried;
 use crate::core::id::SubscriptionIndex;
 use crate::core::ledger::usage::Usage;
-use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::core::pools::Demand;
 
@@ -100,9 +99,12 @@ impl Proxy {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;
                     if matches!(verdict.class, Class::Ok | Class::ClientError) {
-                        lease.observe(&verdict, &Readings::NONE);
+                        lease.observe(&verdict, &answer.readings);
                         tell(exchange, &answer, subscription, "commit");
                         return Ok(self.commit(exchange, &call, *answer, Some(lease), &target));
+                    }
+                    if !answer.readings.is_empty() {
+                        lease.observe(&verdict, &answer.readings);
                     }
                     lease.settle(Outcome::Answered(verdict), &answer.reader.usage());
                     let course = &mut course;

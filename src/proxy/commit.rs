@@ -17,6 +17,7 @@ use crate::core::dialect::answer::{self, Answer as Read};
 use crate::core::dialect::endpoint::Endpoint;
 use crate::core::dialect::flavour::Flavour;
 use crate::core::dialect::read::body::{BodyReader, Kind};
+use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Class, Verdict};
 use crate::upstream::{BodyError, Incoming};
 
@@ -55,6 +56,8 @@ pub struct Answer {
     pub reader: BodyReader,
     /// What the answer means, as far as it was read.
     pub verdict: Verdict,
+    /// What its head says of limits.
+    pub readings: Readings,
 }
 
 impl Answer {
@@ -105,8 +108,10 @@ pub async fn hold(
         &parts.headers,
         received_at,
     );
+    let readings = answer::readings(asked.flavour, &parts.headers, received_at);
     let mut answer = Answer {
         parts,
+        readings,
         held: VecDeque::new(),
         rest,
         reader,

@@ -2,7 +2,7 @@
 //! recursion, no allocation.
 
 /// Allowed and denied models.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Models {
     allowed: Vec<Box<str>>,
     denied: Vec<Box<str>>,

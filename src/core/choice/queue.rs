@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::limit::pacing::Size;
 use crate::core::time::Timestamp;
 
 const NONE: u32 = u32::MAX;
@@ -63,6 +64,8 @@ pub struct Waiter {
     pub session: Option<SessionKey>,
     /// For the jitter of a guess.
     pub entropy: u64,
+    /// What is known of its tokens.
+    pub size: Size,
 }
 
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
-//! The best of the open subscriptions: lowest tier, then fewest in flight, then least recently used (C2). What is
-//! open, `standing` says. Law: a scan of a compact table, no allocation; who errored on this request comes last.
+//! The best of the open subscriptions: lowest tier, then the strategy's rank, then fewest in flight, then least
+//! recently used (C2). What is open, `standing` says. Law: a scan of a compact table, no allocation; who errored on this request comes last.
 
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::limit::ladder::mix;
+use crate::core::limit::reading::Counting;
 
 /// What the scan reads of one subscription.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +14,14 @@ pub struct Seat {
     pub cap: u32,
     /// The order of its latest taking.
     pub used: u64,
+    /// Its quota domain.
+    pub domain: u32,
+    /// What it was given so far, in units of its weight (`weighted`).
+    pub pass: u64,
+    /// What one request adds to `pass`.
+    pub stride: u64,
+    /// How its provider's limiter counts tokens.
+    pub counting: Counting,
     /// Disabled or draining: no candidate.
     pub closed: bool,
     /// Whose requests bars, models or an ejection may concern: the marks of limit groups, see [`mark`]. Those are to
@@ -55,11 +64,25 @@ pub struct Member {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Best {
     chosen: Option<(Key, Pick)>,
+    beyond: Option<(Key, Pick)>,
     fallen_back: Option<(Key, Pick)>,
 }
 
-/// Tier, in flight, last used.
-type Key = (i32, u32, u64);
+/// Tier, rank, in flight, last used.
+type Key = (i32, u64, u32, u64);
+
+/// How good an open subscription is for a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offer {
+    /// The strategy's.
+    pub rank: u64,
+    /// Taking it makes a probe.
+    pub probe: bool,
+    /// It failed this request before: taken only where nobody else is open.
+    pub errored: bool,
+    /// Beyond what its limits are known to let go: taken only where nobody else has room.
+    pub beyond: bool,
+}
 
 /// Whom to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +99,12 @@ impl Best {
         self.chosen.is_some_and(|((best, ..), _)| best < tier)
     }
 
-    /// Offers an open subscription. `errored`: it failed this request before.
-    pub fn offer(&mut self, member: Member, seat: &Seat, probe: bool, errored: bool) {
-        let key = (member.tier, seat.in_flight, seat.used);
-        let place = if errored {
+    /// Offers an open subscription.
+    pub fn offer(&mut self, member: Member, seat: &Seat, offer: Offer) {
+        let key = (member.tier, offer.rank, seat.in_flight, seat.used);
+        let place = if offer.beyond {
+            &mut self.beyond
+        } else if offer.errored {
             &mut self.fallen_back
         } else {
             &mut self.chosen
@@ -90,7 +115,7 @@ impl Best {
                 key,
                 Pick {
                     subscription,
-                    probe,
+                    probe: offer.probe,
                 },
             ));
         }
@@ -98,7 +123,8 @@ impl Best {
 
     /// Whom to take; `None`: nobody is open.
     pub fn pick(self) -> Option<Pick> {
-        self.chosen.or(self.fallen_back).map(|(_, pick)| pick)
+        let open = self.chosen.or(self.fallen_back).or(self.beyond);
+        open.map(|(_, pick)| pick)
     }
 }
 
@@ -117,7 +143,11 @@ mod tests {
                 cap: u32::MAX,
                 ..Seat::default()
             };
-            best.offer(Member { subscription, tier }, &seat, false, errored);
+            let offer = Offer {
+                errored,
+                ..Offer::default()
+            };
+            best.offer(Member { subscription, tier }, &seat, offer);
         }
         assert_eq!(
             best.pick().unwrap().subscription,

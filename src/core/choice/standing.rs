@@ -32,7 +32,7 @@ pub enum Absence {
 }
 
 /// The sum. Starts open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
     /// When all that bars has ended; what ends by an event stands for the instant given for events.
     pub until: Timestamp,
@@ -42,6 +42,10 @@ pub struct Standing {
     pub cause: Cause,
     /// Whether the request that takes it is a probe.
     pub probe: bool,
+    /// The share of its scarcest limit that would be left (C2).
+    pub share: f64,
+    /// Beyond what its limits are known to let go (SPEC 16.12).
+    pub beyond: bool,
     /// Set: it has no instant.
     pub absence: Option<Absence>,
     barred: bool,
@@ -54,6 +58,8 @@ impl Standing {
         wake: Timestamp::ZERO,
         cause: Cause::Limit,
         probe: false,
+        share: 0.5,
+        beyond: false,
         absence: None,
         barred: false,
     };

@@ -179,6 +179,25 @@ impl Bar {
     }
 }
 
+/// What taking makes of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// It is a probe.
+    pub probes: bool,
+    /// It is the first after a probe that passed by being unanswered.
+    pub passed: bool,
+}
+
+impl Taken {
+    /// Of two holders.
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            probes: self.probes || other.probes,
+            passed: self.passed || other.passed,
+        }
+    }
+}
+
 /// How an attempt leaves the bars that it was the probe of, and those that it came after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -282,23 +301,24 @@ impl Bars {
     }
 
     /// A request of this limit group takes the subscription: it becomes the probe of what is due, and what has
-    /// passed unanswered is marked so. Returns whether it is a probe.
-    pub fn take(&mut self, group: &LimitGroup, attempt: Attempt) -> bool {
-        let mut probes = false;
+    /// passed unanswered is marked so.
+    pub fn take(&mut self, group: &LimitGroup, attempt: Attempt) -> Taken {
+        let mut taken = Taken::default();
         for bar in self.bars.iter_mut().filter(|bar| bar.concerns(group)) {
             match bar.phase(attempt.began) {
                 Phase::Due => {
                     bar.probe = Some(attempt);
-                    probes = true;
+                    taken.probes = true;
                 }
                 Phase::Passed => {
+                    taken.passed |= bar.needs_probe;
                     bar.needs_probe = false;
                     bar.probe = None;
                 }
                 Phase::Standing | Phase::Probing { .. } => {}
             }
         }
-        probes
+        taken
     }
 
     /// An attempt of this limit group ended without a verdict against these bars. `recovered` is told the limit

@@ -4,6 +4,7 @@ pub mod breaker;
 pub mod ejection;
 pub mod headroom;
 pub mod ladder;
+pub mod pacing;
 pub mod reading;
 pub mod retry;
 pub mod scope;

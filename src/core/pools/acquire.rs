@@ -1,10 +1,12 @@
 //! Taking a subscription, entering the waiting room and leaving it (C1, C5). Law: who arrives takes only what no waiter
 //! could use: what is due goes to waiters first.
 
+use std::sync::Arc;
+
 use super::Pools;
 use super::consequences::Consequences;
 use super::decide::{Asks, Decision, Wait};
-use super::demand::{Demand, RefusalReason, Refused};
+use super::demand::{Demand, RefusalReason, Refused, Size};
 use super::sweep::Touch;
 use super::ticket::Ticket;
 use crate::core::choice::queue::{LaneKey, Waiter, WaiterId};
@@ -13,8 +15,19 @@ use crate::core::choice::session::Bound;
 use crate::core::choice::standing::EVENT;
 use crate::core::choice::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
-use crate::core::limit::breaker::Attempt;
+use crate::core::limit::breaker::{Attempt, Taken};
 use crate::core::time::Timestamp;
+
+/// Who takes.
+#[derive(Clone, Debug)]
+pub(super) struct Taking {
+    pub(super) pool: PoolIndex,
+    pub(super) group: LimitGroup,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) session: Option<SessionKey>,
+    pub(super) size: Size,
+    pub(super) entropy: u64,
+}
 
 /// What an arrival comes to.
 #[derive(Debug)]
@@ -186,6 +199,7 @@ impl Pools {
             deadline,
             session: demand.affinity.session(),
             entropy: demand.entropy,
+            size: demand.size,
         };
         let Some((waiter, lane)) = self.queue.enter(key, newcomer) else {
             return Entrance::Refused(FULL);
@@ -205,24 +219,22 @@ impl Pools {
         now: Timestamp,
         consequences: &mut Consequences,
     ) -> Option<Ticket> {
-        let group = demand.limit_group.clone();
-        let session = demand.affinity.session();
-        let ticket = self.take(demand.pool, group, session, demand.entropy, pick, now);
+        let taking = Taking {
+            pool: demand.pool,
+            group: demand.limit_group.clone(),
+            model: demand.model.clone(),
+            session: demand.affinity.session(),
+            size: demand.size,
+            entropy: demand.entropy,
+        };
+        let ticket = self.take(taking, pick, now);
         // Its session may have moved, and others of it wait.
         self.wake(now, consequences);
         ticket
     }
 
     /// Takes what was picked. `None`: every ticket of the process is out.
-    pub(super) fn take(
-        &mut self,
-        pool: PoolIndex,
-        group: LimitGroup,
-        session: Option<SessionKey>,
-        entropy: u64,
-        pick: Pick,
-        now: Timestamp,
-    ) -> Option<Ticket> {
+    pub(super) fn take(&mut self, taking: Taking, pick: Pick, now: Timestamp) -> Option<Ticket> {
         if self.tickets.is_full() {
             return None;
         }
@@ -232,19 +244,40 @@ impl Pools {
             sequence,
             began: now,
         };
+        let group = taking.group;
         let seat = self.seats.get_mut(subscription.at())?;
         seat.in_flight += 1;
         seat.used = sequence;
+        self.pass = self.pass.max(seat.pass);
+        seat.pass = self.pass + seat.stride;
         let doubtful = seat.doubts & mark(&group) != 0;
-        let probe = doubtful && self.take_bars(subscription, &group, attempt);
+        let taken = if doubtful {
+            self.take_bars(subscription, &group, attempt, now)
+        } else {
+            Taken::default()
+        };
+        let probe = taken.probes;
+        let reserved = self.reserve(
+            subscription,
+            &group,
+            taking.model.as_deref(),
+            &taking.size,
+            now,
+        );
         if doubtful && !probe {
             self.refresh(subscription, now);
         }
-        if let Some(session) = session {
-            self.bind(pool, session, subscription);
+        if let Some(session) = taking.session {
+            self.bind(taking.pool, session, subscription);
         }
-        self.tickets
-            .issue(subscription, group, attempt, probe, entropy)
+        self.tickets.issue(
+            subscription,
+            group,
+            attempt,
+            probe,
+            taking.entropy,
+            reserved,
+        )
     }
 
     /// The attempt becomes the probe of all that awaits one.
@@ -253,19 +286,23 @@ impl Pools {
         subscription: SubscriptionIndex,
         group: &LimitGroup,
         attempt: Attempt,
-    ) -> bool {
+        now: Timestamp,
+    ) -> Taken {
         let Some(own) = self.subscriptions.get_mut(subscription.at()) else {
-            return false;
+            return Taken::default();
         };
-        let mut probe = own.bars.take(group, attempt);
-        probe |= own.ejection.take(attempt);
+        let mut taken = own.bars.take(group, attempt);
+        taken.probes |= own.ejection.take(attempt);
         if let Some(domain) = self.domains.get_mut(own.domain) {
-            probe |= domain.bars.take(group, attempt);
+            taken = taken.and(domain.bars.take(group, attempt));
         }
         if let Some(provider) = self.providers.get_mut(own.provider) {
-            probe |= provider.bars.take(group, attempt);
+            taken = taken.and(provider.bars.take(group, attempt));
         }
-        probe
+        if taken.passed {
+            self.book.start_slowly(own.domain, group, now);
+        }
+        taken
     }
 
     /// S2: binds the session to who serves it.

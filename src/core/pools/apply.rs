@@ -17,6 +17,8 @@ use crate::core::limit::ejection::Ejection;
 use crate::core::limit::retry::RetryBudget;
 use crate::core::time::Timestamp;
 
+/// What a request adds to the pass of a subscription of weight 1.
+const STRIDE: u64 = 1 << 20;
 /// Names no row.
 const NOWHERE: SubscriptionIndex = SubscriptionIndex(u16::MAX);
 
@@ -43,6 +45,7 @@ impl Pools {
             .iter()
             .map(|row| self.apply_pool(row, layout, &subscriptions))
             .collect();
+        self.lay_out_pacing(layout, &subscriptions, now);
         self.finish(now);
         Applied {
             subscriptions,
@@ -85,10 +88,12 @@ impl Pools {
         own.provider = provider;
         own.endpoint = endpoint;
         own.enabled = row.enabled;
+        own.counting = row.counting;
         own.models = Models::new(&row.models, &row.deny_models);
         own.bars.recheck(now);
         if let Some(seat) = self.seats.get_mut(place.at()) {
             seat.cap = row.max_in_flight.unwrap_or(u32::MAX);
+            seat.stride = STRIDE / u64::from(row.weight.max(1));
         }
         place
     }
@@ -114,6 +119,7 @@ impl Pools {
             successor: None,
             fingerprint: row.fingerprint,
             models: Models::default(),
+            counting: row.counting,
             bars: Bars::new(SUBSCRIPTION_BARS),
             ejection: Ejection::default(),
             pools: Vec::new(),
@@ -137,6 +143,8 @@ impl Pools {
         self.domains.push(Domain {
             name: None,
             bars: domain,
+            organisation: None,
+            shared: false,
         });
         self.subscriptions.push(own);
         self.seats.push(seat);
@@ -166,6 +174,8 @@ impl Pools {
             self.domains.push(Domain {
                 name: name.cloned(),
                 bars: Bars::new(DOMAIN_BARS),
+                organisation: None,
+                shared: false,
             });
             self.domains.len() - 1
         });
@@ -214,6 +224,7 @@ impl Pools {
                 max_wait: row.max_wait,
                 max_waiting: row.max_waiting,
                 stick_wait: row.stick_wait,
+                strategy: row.strategy,
                 retries: RetryBudget::new(),
                 waiting: 0,
                 handles: 0,
@@ -233,6 +244,7 @@ impl Pools {
             pool.max_wait = row.max_wait;
             pool.max_waiting = row.max_waiting;
             pool.stick_wait = row.stick_wait;
+            pool.strategy = row.strategy;
         }
         pool
     }

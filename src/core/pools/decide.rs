@@ -3,16 +3,19 @@
 //! member that nothing speaks against.
 
 use super::Pools;
-use super::demand::{Affinity, Demand, RefusalReason, Refused};
+use super::demand::{Affinity, Demand, RefusalReason, Refused, Size};
+use super::pace::Pace;
 use super::table::Pool;
 use crate::core::choice::queue::{LaneKey, Target, Waiter};
-use crate::core::choice::select::{Best, Pick, mark};
+use crate::core::choice::select::{Best, Offer, Pick, mark};
 use crate::core::choice::standing::{Absence, Cause, Standing};
 use crate::core::choice::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::limit::pacing::Room;
 use crate::core::time::Timestamp;
 
 /// What one asks who arrives or waits.
+#[derive(Clone, Copy)]
 pub(super) struct Asks<'a> {
     pub(super) pool: PoolIndex,
     pub(super) group: &'a LimitGroup,
@@ -28,6 +31,9 @@ pub(super) struct Asks<'a> {
     pub(super) deadline: Timestamp,
     /// Waits already: what ends by an event is waited for to the deadline, and who refused may be tried again.
     pub(super) waiting: bool,
+    pub(super) size: Size,
+    /// What it needs; filled in by [`Pools::decide`].
+    pub(super) pace: Pace,
 }
 
 /// What follows.
@@ -95,6 +101,10 @@ impl Pools {
                 reason: RefusalReason::PoolUnavailable,
                 earliest: None,
             });
+        };
+        let asks = &Asks {
+            pace: self.pace(asks),
+            ..*asks
         };
         if let Some(owner) = asks.owner {
             return self.decide_owner(owner, asks, now);
@@ -170,21 +180,37 @@ impl Pools {
         let mut best = Best::default();
         let mut least = Least::NONE;
         let untried = asks.tried.is_empty();
-        for &member in &pool.members {
+        for (position, &member) in pool.members.iter().enumerate() {
             if best.is_settled(member.tier) {
                 break;
             }
             let Some(seat) = self.seats.get(member.subscription.at()) else {
                 continue;
             };
-            if untried && !seat.closed && seat.doubts & asks.mark == 0 && !seat.is_full() {
-                best.offer(member, seat, false, false);
+            if untried
+                && !seat.closed
+                && seat.doubts & asks.mark == 0
+                && !seat.is_full()
+                && let Room::Open(share) = self.room(seat, asks, now)
+            {
+                let rank = self.rank(pool.strategy, seat, position, share, asks, now);
+                let offer = Offer {
+                    rank,
+                    ..Offer::default()
+                };
+                best.offer(member, seat, offer);
                 continue;
             }
             let standing = self.standing(member.subscription, asks, now);
             if standing.is_open() {
-                let errored = asks.tried.has_errored(member.subscription);
-                best.offer(member, seat, standing.probe, errored);
+                let share = standing.share;
+                let offer = Offer {
+                    rank: self.rank(pool.strategy, seat, position, share, asks, now),
+                    probe: standing.probe,
+                    errored: asks.tried.has_errored(member.subscription),
+                    beyond: standing.beyond,
+                };
+                best.offer(member, seat, offer);
             } else {
                 least.add(&standing);
             }
@@ -228,6 +254,8 @@ impl<'a> Asks<'a> {
             arrival: demand.arrival,
             deadline,
             waiting: false,
+            size: demand.size,
+            pace: Pace::default(),
         }
     }
 
@@ -248,6 +276,8 @@ impl<'a> Asks<'a> {
             arrival: waiter.arrival,
             deadline: waiter.deadline,
             waiting: true,
+            size: waiter.size,
+            pace: Pace::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::choice::standing::{Absence, Cause};
 use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+pub use crate::core::limit::pacing::Size;
 use crate::core::time::Timestamp;
 
 /// What a request asks.
@@ -48,17 +49,6 @@ impl Demand {
             priority: Priority::default(),
         }
     }
-}
-
-/// What is known of a request's tokens before it is served. All zero and `None`: it carries no tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Size {
-    /// Of the body, where the operation is metered; else 0.
-    pub bytes: u64,
-    /// The most that it lets the answer have.
-    pub max_tokens: Option<u64>,
-    /// The client's own word for its prompt (`x-authpool-estimated-tokens`), instead of an estimate by bytes.
-    pub estimated: Option<u64>,
 }
 
 /// A class of the waiting room.

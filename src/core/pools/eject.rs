@@ -4,6 +4,8 @@
 use super::Pools;
 use super::consequences::Consequences;
 use super::decide::Asks;
+use super::demand::Size;
+use super::pace::Pace;
 use super::ticket::Ticket;
 use crate::core::choice::select::{EVERYBODY, mark};
 use crate::core::choice::tried::Tried;
@@ -110,6 +112,8 @@ impl Pools {
                 arrival: now,
                 deadline: now,
                 waiting: false,
+                size: Size::default(),
+                pace: Pace::default(),
             };
             let half = pool.members.len() / 2;
             let replaceable = others().any(|other| self.standing(other, &asks, now).is_open());

@@ -14,6 +14,7 @@ mod demand;
 mod eject;
 mod layout;
 mod observe;
+mod pace;
 mod snapshot;
 mod sweep;
 mod table;
@@ -38,6 +39,7 @@ use crate::core::choice::queue::Queue;
 use crate::core::choice::select::Seat;
 use crate::core::choice::session::{HandleOwner, Handles, Sessions};
 use crate::core::id::{PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::limit::pacing::Book;
 use crate::core::time::Timestamp;
 
 /// The whole state of choosing.
@@ -55,6 +57,9 @@ pub struct Pools {
     handles: Handles,
     tickets: Tickets,
     queue: Queue,
+    book: Book,
+    /// What `weighted` has given so far.
+    pass: u64,
     /// The order of takings and observations.
     sequence: u64,
     sweeps: u64,
@@ -77,6 +82,8 @@ impl Pools {
             handles: Handles::new(max_handles, seed.rotate_left(17)),
             tickets: Tickets::new(),
             queue: Queue::new(),
+            book: Book::new(),
+            pass: 0,
             sequence: 0,
             sweeps: 0,
             armed: Timestamp::MAX,

@@ -44,11 +44,13 @@ impl Pools {
         &mut self,
         ticket: &Ticket,
         verdict: &Verdict,
-        _readings: &Readings,
+        readings: &Readings,
         now: Timestamp,
         consequences: &mut Consequences,
     ) {
-        if self.judge(ticket, verdict, now, consequences) {
+        let mut changed = self.pace_observed(ticket, verdict, readings, now, consequences);
+        changed |= self.judge(ticket, verdict, now, consequences);
+        if changed {
             self.sweep(Touch::All, now, consequences);
         }
     }
@@ -68,10 +70,14 @@ impl Pools {
         &mut self,
         ticket: Ticket,
         outcome: Outcome,
-        _usage: &Usage,
+        usage: &Usage,
         now: Timestamp,
         consequences: &mut Consequences,
     ) {
+        if let Outcome::Answered(verdict) = &outcome {
+            self.pace_observed(&ticket, verdict, &Readings::NONE, now, consequences);
+        }
+        self.pace_settled(&ticket, &outcome, usage, now);
         let mut changed = match outcome {
             Outcome::Answered(verdict) => self.judge(&ticket, &verdict, now, consequences),
             Outcome::Silence { .. } => self.failed(&ticket, now, consequences),
@@ -81,6 +87,7 @@ impl Pools {
         changed |= ticket.probe && self.end(&ticket, Ending::Neither, now, consequences);
         self.tickets.take_back(&ticket);
         let full = self.free_seats(ticket.subscription);
+        changed |= !self.queue.is_empty();
         if changed {
             self.sweep(Touch::All, now, consequences);
         } else if full {
@@ -203,7 +210,7 @@ impl Pools {
         let alone = self
             .domains
             .get(own.domain)
-            .is_none_or(|domain| domain.name.is_none());
+            .is_none_or(|domain| !domain.shared);
         if holder == Holder::Subscription || holder == Holder::Domain && alone {
             if let Some(seat) = self.seats.get_mut(subscription.at()) {
                 seat.doubts |= marks;
@@ -231,6 +238,7 @@ impl Pools {
         consequences: &mut Consequences,
     ) -> bool {
         let mut changed = false;
+        let mut slowly = false;
         for holder in [Holder::Subscription, Holder::Domain, Holder::Provider] {
             let Some(bars) = self
                 .bars(ticket.subscription, holder)
@@ -247,7 +255,14 @@ impl Pools {
                     },
                 });
             };
-            changed |= bars.end(&ticket.group, ticket.attempt, ending, now, told);
+            let recovered = bars.end(&ticket.group, ticket.attempt, ending, now, told);
+            if recovered && ticket.probe && ending != Ending::Neither {
+                slowly = true;
+            }
+            changed |= recovered;
+        }
+        if slowly && let Some(domain) = self.domain_at(ticket.subscription) {
+            self.book.start_slowly(domain, &ticket.group, now);
         }
         if ending == Ending::Neither
             && let Some(own) = self.subscriptions.get_mut(ticket.subscription.at())

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Pools;
+use super::acquire::Taking;
 use super::consequences::Consequences;
 use super::decide::{Asks, Decision, Wait};
 use super::demand::{Affinity, Demand, Refused};
@@ -177,14 +178,19 @@ impl Pools {
         let Some(key) = self.queue.lane(lane).map(|lane| &lane.key) else {
             return false;
         };
-        let (pool, group) = (key.pool, key.group.clone());
+        let (pool, group, model) = (key.pool, key.group.clone(), key.model.clone());
         let Some((waiter, _)) = self.queue.waiter(id) else {
             return false;
         };
-        let Waiter {
-            session, entropy, ..
-        } = *waiter;
-        let Some(ticket) = self.take(pool, group, session, entropy, pick, now) else {
+        let taking = Taking {
+            pool,
+            group,
+            model,
+            session: waiter.session,
+            size: waiter.size,
+            entropy: waiter.entropy,
+        };
+        let Some(ticket) = self.take(taking, pick, now) else {
             return false;
         };
         self.leave(id);

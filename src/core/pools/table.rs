@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::core::choice::globs::Models;
 use crate::core::choice::select::Member;
+use crate::core::choice::strategy::Strategy;
 use crate::core::id::{PoolIndex, SubscriptionIndex};
 use crate::core::limit::breaker::Bars;
 use crate::core::limit::ejection::Ejection;
+use crate::core::limit::reading::Counting;
 use crate::core::limit::retry::RetryBudget;
 
 /// Bars of limit groups that a subscription, a domain and a provider remember.
@@ -28,6 +30,7 @@ pub(super) struct Subscription {
     pub(super) successor: Option<SubscriptionIndex>,
     pub(super) fingerprint: u64,
     pub(super) models: Models,
+    pub(super) counting: Counting,
     pub(super) bars: Bars,
     pub(super) ejection: Ejection,
     /// The pools that it belongs to.
@@ -46,6 +49,10 @@ pub(super) struct Domain {
     /// `None`: one subscription's own.
     pub(super) name: Option<Arc<str>>,
     pub(super) bars: Bars,
+    /// What its answers name (D8).
+    pub(super) organisation: Option<u64>,
+    /// Whether more than one subscription belongs to it.
+    pub(super) shared: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +72,7 @@ pub(super) struct Pool {
     pub(super) max_wait: Duration,
     pub(super) max_waiting: usize,
     pub(super) stick_wait: Duration,
+    pub(super) strategy: Strategy,
     pub(super) retries: RetryBudget,
     pub(super) waiting: usize,
     pub(super) handles: u32,

@@ -3,6 +3,7 @@
 
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::limit::breaker::Attempt;
+use crate::core::limit::pacing::Amounts;
 use crate::core::limit::verdict::Verdict;
 use crate::core::time::Timestamp;
 
@@ -18,6 +19,8 @@ pub struct Ticket {
     pub(super) attempt: Attempt,
     pub(super) probe: bool,
     pub(super) entropy: u64,
+    /// What was reserved for it.
+    pub(super) reserved: Reserved,
     slot: u32,
 }
 
@@ -38,6 +41,14 @@ impl Ticket {
     }
 }
 
+/// What a ticket has reserved (C4).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Reserved {
+    pub(super) amounts: Amounts,
+    /// The request's bytes, for the next estimate; 0: it carries no tokens.
+    pub(super) bytes: u64,
+}
+
 /// What is remembered of a ticket that is out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Out {
@@ -46,6 +57,8 @@ pub(super) struct Out {
     pub(super) observed: Option<Verdict>,
     /// An attempt counts as one failure at most (D11).
     pub(super) failed: bool,
+    /// Pacing has counted it as answered, or as refused.
+    pub(super) paced: bool,
 }
 
 /// All tickets that are out.
@@ -76,6 +89,7 @@ impl Tickets {
         attempt: Attempt,
         probe: bool,
         entropy: u64,
+        reserved: Reserved,
     ) -> Option<Ticket> {
         let out = Out {
             subscription: Some(subscription),
@@ -98,6 +112,7 @@ impl Tickets {
             attempt,
             probe,
             entropy,
+            reserved,
             slot,
         })
     }

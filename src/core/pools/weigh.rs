@@ -7,6 +7,7 @@ use super::table::Subscription;
 use crate::core::choice::standing::{Absence, Cause, EVENT, Standing};
 use crate::core::choice::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
+use crate::core::limit::pacing::Room;
 use crate::core::time::Timestamp;
 
 impl Pools {
@@ -39,6 +40,15 @@ impl Pools {
         }
         if seat.is_full() {
             standing.event(event, Timestamp::MAX, Cause::Limit);
+        }
+        match self.room(seat, asks, now) {
+            Room::Open(share) => standing.share = share,
+            Room::Beyond => standing.beyond = true,
+            Room::Closed {
+                until,
+                event: false,
+            } => standing.bar(until, Cause::Limit),
+            Room::Closed { until, event: true } => standing.event(event, until, Cause::Limit),
         }
         let refused = !asks.waiting && self.has_refused(subscription, own, asks);
         if refused && standing.is_open() {

@@ -67,7 +67,7 @@ pub fn headroom(flavour: Flavour, headers: &HeaderMap, received_at: WallTime) ->
 }
 
 /// Azure's bare resets are milliseconds on successes; on 429s, which state a wait, seconds have been seen.
-fn states_seconds(headers: &HeaderMap) -> bool {
+pub(super) fn states_seconds(headers: &HeaderMap) -> bool {
     headers.contains_key("retry-after")
         || headers.contains_key("retry-after-ms")
         || headers
@@ -265,7 +265,7 @@ fn structured(drafts: &mut Vec<Draft>, headers: &HeaderMap) {
 }
 
 /// The members of a structured list; commas within quotes separate nothing.
-fn members(field: &str) -> impl Iterator<Item = &str> {
+pub(super) fn members(field: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     field
         .split(move |c: char| {
@@ -277,7 +277,7 @@ fn members(field: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A member's name: a string or a token, followed by parameters and by nothing else.
-fn member_name(member: &str) -> Option<&str> {
+pub(super) fn member_name(member: &str) -> Option<&str> {
     let (name, parameters) = match member.strip_prefix('"') {
         Some(quoted) => quoted.split_once('"')?,
         None => member.split_at_checked(member.find(';')?)?,
@@ -290,7 +290,7 @@ fn member_name(member: &str) -> Option<&str> {
     (parameters.starts_with(';') && named && !name.is_empty()).then_some(name)
 }
 
-fn parameter(member: &str, key: &str) -> Option<f64> {
+pub(super) fn parameter(member: &str, key: &str) -> Option<f64> {
     let name = member_name(member)?;
     let at = member.find(name)? + name.len();
     member.get(at..)?.split(';').find_map(|parameter| {

@@ -179,7 +179,7 @@ fn civil_year(days: i64) -> i64 {
 }
 
 /// Days since the epoch of a day of the Gregorian calendar.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -204,24 +204,31 @@ fn leading_number(text: &str) -> Option<(f64, &str)> {
     number.is_finite().then_some((number, rest))
 }
 
+/// The names of units, and their lengths in seconds.
+const UNITS: [(&[&str], f64); 8] = [
+    (&["s", "sec", "secs", "second", "seconds"], 1.0),
+    (
+        &["ms", "msec", "msecs", "millisecond", "milliseconds"],
+        1e-3,
+    ),
+    (&["m", "min", "mins", "minute", "minutes"], 60.0),
+    (&["h", "hr", "hrs", "hour", "hours"], 3_600.0),
+    (&["d", "day", "days"], 86_400.0),
+    (&["us", "µs", "μs"], 1e-6),
+    (&["ns"], 1e-9),
+    (&["w", "week", "weeks"], 604_800.0),
+];
+
 /// A unit's length in seconds.
 fn leading_unit(text: &str) -> Option<(f64, &str)> {
     let end = text
         .find(|c: char| !c.is_alphabetic())
         .unwrap_or(text.len());
     let (unit, rest) = text.split_at_checked(end)?;
-    let seconds = match unit.to_ascii_lowercase().as_str() {
-        "ns" => 1e-9,
-        "us" | "µs" | "μs" => 1e-6,
-        "ms" | "msec" | "msecs" | "millisecond" | "milliseconds" => 1e-3,
-        "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
-        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
-        "h" | "hr" | "hrs" | "hour" | "hours" => 3_600.0,
-        "d" | "day" | "days" => 86_400.0,
-        "w" | "week" | "weeks" => 604_800.0,
-        _ => return None,
-    };
-    Some((seconds, rest))
+    UNITS
+        .iter()
+        .find(|(names, _)| names.iter().any(|name| name.eq_ignore_ascii_case(unit)))
+        .map(|(_, seconds)| (*seconds, rest))
 }
 
 /// Exactly so many digits.
@@ -248,8 +255,11 @@ fn leading_time(text: &str) -> Option<(i64, &str)> {
         if let Some(fraction) = after.strip_prefix('.') {
             let count = fraction.bytes().take_while(u8::is_ascii_digit).count();
             let (numeral, after) = fraction.split_at_checked(count)?;
-            let sixth: String = numeral.chars().chain("000000".chars()).take(6).collect();
-            micros += sixth.parse::<i64>().ok()?;
+            micros += numeral
+                .bytes()
+                .chain([b'0'; 6])
+                .take(6)
+                .fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));
             rest = after;
         }
     }

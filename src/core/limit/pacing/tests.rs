@@ -1,0 +1,1 @@
+//! Pacing against a real bucket.
