@@ -71,6 +71,19 @@ impl Bucket {
         self.level = (self.level + units as i64 * UNIT).min(full);
     }
 
+    /// Loses what it gains in so many microseconds.
+    pub fn lose(&mut self, micros: u64) {
+        if !self.window {
+            self.level -= (micros * self.limit) as i64;
+        }
+    }
+
+    /// What is left of a window, not lost before its end; of a bucket its debt, below zero.
+    pub fn unspent(&self) -> f64 {
+        let level = self.level();
+        if self.window { level } else { level.min(0.0) }
+    }
+
     /// What is left, in whole units; never below zero.
     pub fn remaining(&self) -> u64 {
         (self.level.max(0) / UNIT) as u64

@@ -9,7 +9,7 @@ use authpool::core::limit::reading::Dimension;
 use super::bucket::Bucket;
 use super::load::{MODELS, SECOND, SHARES, Source};
 use super::provider::Provider;
-use super::settings::Setting;
+use super::setting::Setting;
 
 /// In requests a second.
 #[derive(Clone, Copy, Debug)]

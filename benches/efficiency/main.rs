@@ -21,11 +21,14 @@ mod chooser;
 mod driver;
 mod load;
 mod options;
+mod oracle;
+mod pooled;
 mod process;
 mod provider;
 mod reader;
 mod real;
 mod report;
+mod setting;
 mod settings;
 mod tally;
 mod trace;
@@ -37,11 +40,13 @@ use authpool::core::choice::strategy::Strategy;
 use authpool::core::time::Timestamp;
 
 use self::baseline::{AtRandom, InTurn};
-use self::chooser::{Chooser, Fleet, Pooled};
+use self::chooser::Chooser;
 use self::driver::{Driver, START};
 use self::options::Options;
+use self::oracle::Oracle;
+use self::pooled::{Fleet, Pooled};
 use self::report::Runs;
-use self::settings::Setting;
+use self::setting::Setting;
 use self::tally::Figures;
 
 const KEYS: usize = 8;
@@ -52,12 +57,13 @@ enum Contender {
     Pooled(Strategy),
     InTurn,
     AtRandom,
+    Oracle,
 }
 
 impl Contender {
     fn all() -> impl Iterator<Item = Self> {
         let pooled = Strategy::ALL.into_iter().map(Self::Pooled);
-        pooled.chain([Self::InTurn, Self::AtRandom])
+        pooled.chain([Self::InTurn, Self::AtRandom, Self::Oracle])
     }
 
     fn name(self) -> String {
@@ -65,6 +71,7 @@ impl Contender {
             Self::Pooled(strategy) => strategy.name().to_owned(),
             Self::InTurn => "baseline-in-turn".to_owned(),
             Self::AtRandom => "baseline-random".to_owned(),
+            Self::Oracle => "oracle".to_owned(),
         }
     }
 
@@ -83,6 +90,11 @@ impl Contender {
             }
             Self::InTurn => Box::new(InTurn::new(KEYS)),
             Self::AtRandom => Box::new(AtRandom::new(KEYS, seed)),
+            Self::Oracle => {
+                let plan = setting.plan(START);
+                let start = Timestamp::from_micros(START);
+                Box::new(Oracle::new(plan, setting.bound, seed, start))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use authpool::core::choice::strategy::Strategy;
 
-use super::settings::Setting;
+use super::setting::Setting;
 use super::trace::Trace;
 
 /// What to run.

@@ -14,7 +14,7 @@ use super::chooser::Fault;
 use super::load::{Load, MAX_TOKENS, MODELS, SECOND, SHARES, Source};
 use super::process::Process;
 use super::provider::{self, cost};
-use super::settings::Setting;
+use super::setting::Setting;
 use super::tally::{Fate, Figures, Span, Tally};
 use super::words::Habit;
 
