@@ -17,6 +17,7 @@
 mod baseline;
 mod bucket;
 mod capacity;
+mod check;
 mod chooser;
 mod driver;
 mod load;
@@ -110,6 +111,9 @@ fn main() {
             std::process::exit(2);
         }
     };
+    if !full {
+        check::all();
+    }
     let mut aims = Vec::new();
     let all = settings::all();
     for setting in &all {

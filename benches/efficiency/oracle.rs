@@ -35,7 +35,7 @@ impl Oracle {
         };
         let mut mirror = Provider::new(foreseen, seed, now.as_micros());
         // What is full gains nothing until the first request has got there.
-        mirror.lose(LONGEST_WAY);
+        mirror.lag(LONGEST_WAY);
         Self {
             mirror,
             bound,

@@ -163,10 +163,18 @@ impl Provider {
         }
     }
 
-    /// All buckets lose what they gain in so many microseconds.
-    pub fn lose(&mut self, micros: u64) {
+    /// The limits of an account change by a factor.
+    pub fn resize(&mut self, account: usize, factor: f64, now: u64) {
+        for bucket in self.buckets[account].iter_mut().flatten() {
+            bucket.fill(now);
+            bucket.resize((bucket.limit as f64 * factor).round() as u64);
+        }
+    }
+
+    /// All buckets hold less than full, by what they gain in so many microseconds.
+    pub fn lag(&mut self, micros: u64) {
         let buckets = self.buckets.iter_mut().flatten().flatten();
-        buckets.for_each(|bucket| bucket.lose(micros));
+        buckets.for_each(|bucket| bucket.lag(micros));
     }
 
     /// What is in all buckets of a dimension now, and what they will have gained by `to`.

@@ -35,6 +35,7 @@ pub fn settings() -> Vec<Setting> {
         ("tokens-1.5", "real-tokens-1.5"),
         ("no-headers-0.9", "real-no-headers-0.9"),
         ("burst-cold", "real-burst"),
+        ("foreign-0.9", "real-foreign-0.9"),
     ];
     let found = wanted.into_iter().filter_map(|(of, name)| {
         let setting = all.iter().find(|setting| setting.name == of)?;
@@ -83,8 +84,19 @@ pub fn run(setting: &Setting, seed: u64, seconds: u64) -> Figures {
         burst: setting.burst.map(|_| from),
         outage: None,
     };
-    let loads = loads(setting, seed, &span);
-    let sent = runtime.block_on(send(setting, loads, clock, process.address));
+    let (own, others) = loads(setting, seed, &span);
+    let sent = runtime.block_on(async {
+        let own_number = own.len();
+        let through =
+            |number, load: &Load| request(setting, number, &client_key(load.client), load);
+        let marked = credential(setting.marked_account());
+        let direct = |number, load: &Load| request(setting, own_number + number, &marked, load);
+        tokio::join!(
+            send(own, through, clock, process.address),
+            send(others, direct, clock, provider.addr())
+        )
+        .0
+    });
     let mut tally = judge(setting, &sent, &provider, span);
     if setting.burst.is_some() {
         let mut need = [0; MODELS.len()];
@@ -162,39 +174,53 @@ fn configure(setting: &Setting, keys: usize, url: &str) -> (String, Vec<(String,
     (config, variables)
 }
 
-/// Everything that will be asked, with its instant.
-fn loads(setting: &Setting, seed: u64, span: &Span) -> Vec<(u64, Load)> {
+/// What is asked, and when.
+type Arrivals = Vec<(u64, Load)>;
+
+/// Everything that will be asked: through authpool, and by another consumer of one account.
+fn loads(setting: &Setting, seed: u64, span: &Span) -> (Arrivals, Arrivals) {
     let mut source = Source::new(seed, setting.slowness);
     let clients = setting.clients.shares();
     if let Some((count, _)) = setting.burst {
-        return (0..count)
-            .map(|_| (span.from, source.draw(clients)))
-            .collect();
+        let burst = (0..count).map(|_| (span.from, source.draw(clients)));
+        return (burst.collect(), Vec::new());
     }
     let simulated = provider::Provider::new(setting.plan(0), seed, 60 * SECOND);
-    let rate = capacity::of(setting, &source, &simulated).pool * setting.load;
-    let mut loads = Vec::new();
-    let mut at = span.from + source.gap(rate);
-    while at < span.to {
-        loads.push((at, source.draw(clients)));
-        at += source.gap(rate);
-    }
-    loads
+    let rates = capacity::of(setting, &source, &simulated);
+    let mut others = Source::new(seed ^ 0xf0e1, 1.0);
+    (
+        poisson(&mut source, rates.pool * setting.load, clients, span),
+        poisson(&mut others, rates.foreign, &[1.0], span),
+    )
 }
 
+fn poisson(source: &mut Source, rate: f64, clients: &[f64], span: &Span) -> Arrivals {
+    let mut arrivals = Vec::new();
+    if rate <= 0.0 {
+        return arrivals;
+    }
+    let mut at = span.from + source.gap(rate);
+    while at < span.to {
+        arrivals.push((at, source.draw(clients)));
+        at += source.gap(rate);
+    }
+    arrivals
+}
+
+/// Sends each at its instant, worded by `request` with its number, and waits for all answers.
 async fn send(
-    setting: &Setting,
-    loads: Vec<(u64, Load)>,
+    arrivals: Arrivals,
+    request: impl Fn(usize, &Load) -> Vec<u8>,
     clock: Clock,
     address: std::net::SocketAddr,
 ) -> Vec<Sent> {
     let tasks = authpool::tasks::Tasks::new();
-    let mut running = Vec::with_capacity(loads.len());
-    for (number, (at, load)) in loads.into_iter().enumerate() {
+    let mut running = Vec::with_capacity(arrivals.len());
+    for (number, (at, load)) in arrivals.into_iter().enumerate() {
         clock
             .sleep_until(authpool::core::time::Timestamp::from_micros(at))
             .await;
-        let request = request(setting, number, &load);
+        let request = request(number, &load);
         running.push(tasks.spawn(async move {
             let arrival = clock.now().as_micros();
             let asked = tokio::time::timeout(PATIENCE, ask(address, &request)).await;
@@ -214,8 +240,8 @@ async fn send(
 }
 
 /// One request as bytes: its number first, so that the ledger keeps it.
-fn request(setting: &Setting, number: usize, load: &Load) -> Vec<u8> {
-    let (path, key) = match setting.habit {
+fn request(setting: &Setting, number: usize, key: &str, load: &Load) -> Vec<u8> {
+    let (path, header) = match setting.habit {
         Habit::Anthropic => ("/v1/messages", "x-api-key: "),
         Habit::OpenAi | Habit::Gemini => ("/v1/chat/completions", "authorization: Bearer "),
     };
@@ -228,9 +254,8 @@ fn request(setting: &Setting, number: usize, load: &Load) -> Vec<u8> {
     let padding = (load.bytes as usize).saturating_sub(begin.len() + end.len());
     let body = format!("{begin}{}{end}", "x".repeat(padding));
     format!(
-        "POST {path} HTTP/1.1\r\nhost: authpool\r\n{key}{}\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: authpool\r\n{header}{key}\r\ncontent-type: application/json\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        client_key(load.client),
         body.len()
     )
     .into_bytes()
@@ -267,21 +292,29 @@ fn judge(setting: &Setting, sent: &[Sent], provider: &Provider, span: Span) -> T
         });
     }
     for entry in provider.ledger().entries() {
-        tally.attempts += 1;
-        tally.upstream += u64::from(entry.status == 429);
+        let at = entry.at.as_micros();
+        let measured = (span.from..span.to).contains(&at);
         let Some(number) = number(&entry.body).filter(|number| *number < sent.len()) else {
+            if entry.status == 200 && measured {
+                // Another consumer's.
+                tally.supply -= match setting.bound {
+                    Dimension::Requests => 1.0,
+                    _ => entry.input_tokens as f64,
+                };
+            }
             continue;
         };
+        tally.attempts += 1;
+        tally.upstream += u64::from(entry.status == 429);
         if entry.status != 200 {
             continue;
         }
-        let at = entry.at.as_micros();
         let fate = &mut tally.fates[number];
         if sent[number].status == 200 {
             fate.wait = Some(at.saturating_sub(fate.arrival));
         }
         tally.drained = tally.drained.max(at);
-        if (span.from..span.to).contains(&at) {
+        if measured {
             tally.taken[fate.client] += fate.units;
         }
     }

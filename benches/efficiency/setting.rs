@@ -84,6 +84,8 @@ pub struct Setting {
     pub outage: Option<(u64, u64)>,
     /// So many requests at once, this many seconds after the start; nothing comes after.
     pub burst: Option<(usize, u64)>,
+    /// The limits of one account change: when, in seconds of the measured time, and by which factor.
+    pub change: Option<(u64, f64)>,
     /// Who asks.
     pub clients: Clients,
     /// Multiplies the limits.
@@ -108,6 +110,7 @@ impl Setting {
             flap: false,
             outage: None,
             burst: None,
+            change: None,
             clients: Clients::Four,
             scale: 1.0,
             slowness: 1.0,
@@ -146,8 +149,8 @@ impl Setting {
         }
     }
 
-    /// The account that another consumer uses too.
-    pub fn shared_account(&self) -> usize {
+    /// The account that another consumer uses too, or whose limits change.
+    pub fn marked_account(&self) -> usize {
         MARKED
     }
 

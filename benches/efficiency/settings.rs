@@ -149,7 +149,10 @@ fn beyond() -> Vec<Setting> {
     use Habit::{Anthropic, Gemini};
     let mut long = Setting::new("long-streams-0.9", Anthropic, Requests, 0.9);
     long.slowness = 20.0;
+    let mut change = Setting::new("change-0.7", Anthropic, Requests, 0.7);
+    change.change = Some((200, 0.5));
     vec![
+        change,
         Setting::new("output-0.9", Anthropic, OutputTokens, 0.9),
         Setting::new("output-1.5", Anthropic, OutputTokens, 1.5),
         Setting::new("no-headers-tokens-0.9", Gemini, InputTokens, 0.9),

@@ -145,7 +145,7 @@ impl Driver<'_> {
 
     pub(super) fn foreign(&mut self) {
         let load = self.others.draw(&[1.0]);
-        let key = self.setting.shared_account();
+        let key = self.setting.marked_account();
         if let Admission::Served = self.provider.admit(key, &load, self.now) {
             self.foreign.push(load);
             let index = self.foreign.len() - 1;

@@ -26,6 +26,9 @@ pub const START: u64 = 1_700_000_000 * SECOND;
 /// The load rises in this time; then it is measured.
 pub const RAMP: u64 = 60 * SECOND;
 
+/// Beyond capacity it is measured only once what was saved up at the start is spent.
+const SATURATION: u64 = 120 * SECOND;
+
 /// Timers are exact to a millisecond, and late rather than early.
 const TICK: u64 = 1_000;
 
@@ -43,6 +46,7 @@ enum Event {
     Foreign,
     ForeignEnd(usize),
     Mark,
+    Change,
     Close,
 }
 
@@ -89,7 +93,11 @@ impl<'a> Driver<'a> {
     ) -> Self {
         // A burst at the start is all there is to measure.
         let cold = setting.burst.is_some_and(|(_, second)| second == 0);
-        let from = if cold { START } else { START + RAMP };
+        let from = match setting.load {
+            _ if cold => START,
+            load if load > 1.0 => START + RAMP + SATURATION,
+            _ => START + RAMP,
+        };
         let span = Span {
             from,
             to: from + seconds * SECOND,
@@ -136,6 +144,9 @@ impl<'a> Driver<'a> {
         if self.foreign_rate > 0.0 {
             self.at(START, Event::Foreign);
         }
+        if let Some((second, _)) = self.setting.change {
+            self.at(self.tally.span.from + second * SECOND, Event::Change);
+        }
         self.at(self.tally.span.from, Event::Mark);
         self.at(self.tally.span.to, Event::Close);
         while let Some(Reverse((at, _, event))) = self.events.pop() {
@@ -163,12 +174,20 @@ impl<'a> Driver<'a> {
             Event::Keep(_) => {}
             Event::Foreign => self.foreign(),
             Event::ForeignEnd(load) => {
-                let key = self.setting.shared_account();
+                let key = self.setting.marked_account();
                 self.provider.finish(key, &self.foreign[load], self.now);
             }
             Event::Mark => {
                 let (bound, to) = (self.setting.bound, self.tally.span.to);
                 self.tally.supply += self.provider.supply(bound, self.now, to);
+            }
+            Event::Change => {
+                let (bound, to) = (self.setting.bound, self.tally.span.to);
+                let before = self.provider.supply(bound, self.now, to);
+                let account = self.setting.marked_account();
+                let factor = self.setting.change.map_or(1.0, |(_, factor)| factor);
+                self.provider.resize(account, factor, self.now);
+                self.tally.supply += self.provider.supply(bound, self.now, to) - before;
             }
             Event::Close => {
                 let unspent = self.provider.unspent(self.setting.bound, self.now);
