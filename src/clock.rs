@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+pub use tokio::time::Sleep;
 
 use crate::core::time::{Timestamp, WallTime};
 
@@ -45,7 +46,7 @@ impl Clock {
     }
 
     /// Sleeps until the instant; at once where it is past.
-    pub fn sleep_until(&self, at: Timestamp) -> tokio::time::Sleep {
+    pub fn sleep_until(&self, at: Timestamp) -> Sleep {
         tokio::time::sleep_until(self.instant(at))
     }
 }

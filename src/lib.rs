@@ -13,6 +13,7 @@
 //! - what the client is told: `proxy/refusal` (which code and status), `core/dialect/word` (in which words)
 //! - a header stripped: `proxy/head`
 //! - who waits and who is next: `core/choice`, `balancer`
+//! - which pools a request falls back to, and by which name of the model: `proxy/chain`; when: `core/pools/decide`
 //! - a connection to a provider: `upstream`
 //! - a line of the log: `log`; a figure: `metrics`; how either gets there: `records`, `app/hub`
 //!
@@ -43,5 +44,6 @@ pub mod records;
 pub mod scripted;
 pub mod secret;
 pub mod server;
+mod sync;
 pub mod tasks;
 pub mod upstream;

@@ -41,6 +41,16 @@ impl<W: Write + Send> Log<W> {
     }
 }
 
+impl<W> Log<W> {
+    /// A fallback comes once a request, and is told as requests are.
+    fn shows(&self, event: &Event) -> bool {
+        match event.change {
+            Change::FellBack { .. } => self.requests,
+            _ => self.events,
+        }
+    }
+}
+
 impl<W: Write + Send> Sink for Log<W> {
     fn take(&mut self, records: &[Record], names: &Names) {
         self.line.clear();
@@ -60,7 +70,7 @@ impl<W: Write + Send> Sink for Log<W> {
                     request_fields(&mut line, request);
                     line.end();
                 }
-                Record::Event(event) if self.events => {
+                Record::Event(event) if self.shows(event) => {
                     let (level, msg) = event_words(event);
                     let mut line = Line::begin(
                         &mut self.line,
@@ -103,6 +113,9 @@ fn request_fields(line: &mut Line<'_>, request: &RequestRecord) {
     line.text("method", Some(request.method.as_str()));
     line.named("path", Some(&request.path));
     line.named("model", request.model.as_deref());
+    if let Some(pool) = &request.served_by_pool {
+        line.text("served_by_pool", Some(pool));
+    }
     line.text("subscription", request.subscription.as_deref());
     line.number("attempts", Some(u64::from(request.attempts)));
     line.text("verdict", request.verdict.map(|class| class.name()));
@@ -127,6 +140,7 @@ fn event_words(event: &Event) -> (&'static str, &'static str) {
         Change::Ejected { .. } => ("WARN", "ejected"),
         Change::Joined { .. } => ("WARN", "joined"),
         Change::Recovered { .. } => ("INFO", "recovered"),
+        Change::FellBack { .. } => ("INFO", "fell_back"),
     }
 }
 
@@ -157,6 +171,10 @@ fn event_fields(line: &mut Line<'_>, event: &Event, names: &Names) {
         Change::Ejected { until } => line.millis("for_ms", Some(until.since(event.at))),
         Change::Joined { with } => line.text("with", Some(names.subscription(*with))),
         Change::Recovered { limit_group } => line.named("limit_group", Some(&group(limit_group))),
+        Change::FellBack { from, to } => {
+            line.text("from", Some(from));
+            line.text("to", Some(to));
+        }
     }
 }
 

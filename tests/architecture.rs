@@ -12,10 +12,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("clock", &["core"]),
     ("tasks", &[]),
+    ("sync", &[]),
     ("secret", &[]),
     ("records", &["core"]),
     ("config", &["core", "secret"]),
-    ("balancer", &["core", "clock", "records"]),
+    ("balancer", &["core", "clock", "records", "sync"]),
     ("clients", &["core", "clock", "secret", "config"]),
     ("upstream", &["core", "config", "secret", "clock", "tasks"]),
     (

@@ -15,7 +15,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use authpool::config::{self, Config, ConfigError, Surroundings, keys};
+use authpool::core::choice::strategy;
 use authpool::core::dialect::Dialect;
+use authpool::core::limit::reading::Dimension;
+use authpool::core::pools::Priority;
 use proptest::prelude::*;
 
 /// Stands for secrets of every kind: never to be seen in an error.
@@ -248,15 +251,22 @@ fn what_is_left_out_has_the_documented_default() {
     assert!(&*subscription.domain == "a" && !subscription.domain_named);
     assert!(subscription.max_in_flight.is_none());
     assert!(subscription.models[0].matches_all() && subscription.deny_models.is_empty());
+    assert!(subscription.weight.get() == 1 && subscription.limits.is_empty());
     let pool = &config.pools[0];
     assert_eq!(pool.max_wait, Duration::from_secs(30));
     assert_eq!((pool.max_waiting, pool.max_attempts), (1000, 2));
     assert_eq!(pool.stick_wait, Duration::from_secs(2));
     assert!(pool.default_owner.is_none() && pool.session_headers.is_empty());
+    assert_eq!(pool.strategy, strategy::Strategy::Headroom);
+    assert!(pool.fallback.is_empty() && pool.model_aliases.is_empty());
+    assert_eq!(pool.fallback_after, Duration::from_secs(2));
     let route = &config.routes[0];
     assert!(route.implied && route.pool == 0 && &*route.path_prefix == "/");
     assert!(config.clients.is_empty());
     assert_eq!(config.sessions.max.get(), 100_000);
+    let client = &good(&client("")).clients[0];
+    assert!(client.priority == Priority::Normal && !client.may_pin);
+    assert!(client.requests_per_minute.is_none() && client.tokens_per_minute.is_none());
 }
 
 #[test]
@@ -342,7 +352,27 @@ fn the_example_is_right_and_every_value_arrives_where_it_belongs() {
     let b = &config.subscriptions[1];
     assert!(&*b.domain == "acme-org" && b.domain_named);
     assert_eq!((b.priority, b.max_in_flight), (1, Some(50)));
+    assert_eq!(b.weight.get(), 2);
+    let limits: Vec<_> = b
+        .limits
+        .iter()
+        .map(|one| (one.dimension, one.limit.get()))
+        .collect();
+    assert_eq!(
+        limits,
+        [(Dimension::Requests, 50), (Dimension::InputTokens, 40_000)]
+    );
+    assert_eq!(b.limits[1].per, Duration::from_secs(60));
+    assert_eq!(config.pools[0].strategy, strategy::Strategy::Headroom);
     assert_eq!(config.pools[1].default_owner.as_deref(), Some("openai-a"));
+    assert_eq!(config.pools[1].fallback, [2]);
+    assert_eq!(config.pools[1].fallback_after, Duration::from_secs(5));
+    let aliases = &config.pools[2].model_aliases;
+    let aliases: Vec<_> = aliases
+        .iter()
+        .map(|(asked, sent)| (&*asked.0, &**sent))
+        .collect();
+    assert_eq!(aliases, [("gpt-5", "lab-large"), ("gpt-5-*", "lab-small")]);
     let pools: Vec<usize> = config.routes.iter().map(|route| route.pool).collect();
     assert_eq!(pools, [2, 3, 0, 1]);
     let lab = &config.routes[0];
@@ -350,7 +380,9 @@ fn the_example_is_right_and_every_value_arrives_where_it_belongs() {
     assert!(!lab.implied);
     let team = &config.clients[0];
     assert_eq!(team.requests_per_minute.map(u32::from), Some(600));
+    assert_eq!(team.tokens_per_minute.map(u32::from), Some(2_000_000));
     assert_eq!(team.max_in_flight.map(u32::from), Some(40));
+    assert!(team.priority == Priority::High && team.may_pin);
     assert_eq!(team.tenant.as_deref(), Some("acme"));
 }
 
@@ -381,6 +413,7 @@ fn the_example_has_every_key_that_works() {
         ("/provider/ca", keys::CA),
         ("/subscription", keys::SUBSCRIPTION),
         ("/subscription/credential", keys::CREDENTIAL),
+        ("/subscription/limits", keys::LIMIT),
         ("/pool", keys::POOL),
         ("/route", keys::ROUTE),
         ("/client", keys::CLIENT),
@@ -472,10 +505,12 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         max_in_flight = 7
         models = ["x"]
         deny_models = ["x"]
+        weight = 7
+        limits = [{ dimension = "requests", per = "minute", limit = 7 }]
         "#,
     );
     check(
-        more,
+        |lines| more(&format!("{lines}\n{SPARE}\n[[route]]\npool = \"main\"")),
         &optional(keys::POOL, &["id", "subscriptions"]),
         r#"
         max_wait = "7s"
@@ -484,6 +519,10 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         session_headers = ["x"]
         stick_wait = "7s"
         default_owner = "a"
+        strategy = "weighted"
+        fallback = ["spare"]
+        fallback_after = "7s"
+        model_aliases = { x = "y" }
         "#,
     );
     check(
@@ -505,7 +544,10 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         pools = ["main"]
         models = ["x"]
         requests_per_minute = 7
+        tokens_per_minute = 7
         max_in_flight = 7
+        priority = "low"
+        may_pin = true
         "#,
     );
     check(
@@ -545,7 +587,7 @@ fn unknown_keys_are_refused_by_name_and_the_near_one_is_suggested() {
     check_each(
         more,
         r#"
-        strategy = "headroom"       => 13 pool[0].strategy: is an unknown key
+        strategie = "headroom"      => 13 pool[0].strategie: is an unknown key: perhaps `strategy`?
         [store]                     => 13 store: is an unknown key
         [[providers]]               => 13 providers: is an unknown key: perhaps `provider`?
         [admin] | token = "x"       => 14 admin.token: is an unknown key
@@ -776,6 +818,8 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
         max_in_flight = 0     => 10 subscription[0].max_in_flight: must be between 1 and 10000
         max_in_flight = 10001 => 10 subscription[0].max_in_flight: must be between 1 and 10000
         priority = -1001      => 10 subscription[0].priority: must be between -1000 and 1000
+        weight = 0            => 10 subscription[0].weight: must be between 1 and 1000
+        weight = 1001         => 10 subscription[0].weight: must be between 1 and 1000
         "#,
     );
     check_each(
@@ -792,6 +836,7 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
     check_each(
         client,
         r#"
+        tokens_per_minute = 0   => 16 client[0].tokens_per_minute: must be between 1 and 1000000000
         requests_per_minute = 0 => 16 client[0].requests_per_minute: must be between 1 and 1000000
         max_in_flight = 10001   => 16 client[0].max_in_flight: must be between 1 and 10000
         "#,
@@ -800,6 +845,60 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
     assert_eq!(config.subscriptions[0].max_in_flight, Some(10_000));
     assert_eq!(config.subscriptions[0].priority, -1000);
     assert_eq!(good(&server("workers = 0x10")).server.workers.get(), 16);
+}
+
+#[test]
+fn limits_name_what_is_counted_in_which_time_and_each_once() {
+    // C4
+    let two = |first: &str, second: &str| subscription(&format!("limits = [{first},\n{second}]"));
+    check_each(
+        subscription,
+        r#"
+        limits = {}                => 10 subscription[0].limits: must be an array in brackets
+        limits = ["requests"]      => 10 subscription[0].limits[0]: must be a table
+        limits = [{}]              => 10 subscription[0].limits[0].dimension: is missing && 10 subscription[0].limits[0].per: is missing && 10 subscription[0].limits[0].limit: is missing
+        limits = [{ dimension = "bytes", per = "week", limit = 0 }] => 10 subscription[0].limits[0].dimension: must be "requests", "input_tokens", "output_tokens" or "tokens" && 10 subscription[0].limits[0].per: must be "second", "minute", "hour" or "day" && 10 subscription[0].limits[0].limit: must be between 1 and 1000000000000
+        limits = [{ dimension = "tokens", per = "day", limit = 1_000_000_000_001 }] => 10 subscription[0].limits[0].limit: must be between 1 and
+        limits = [{ dimension = "tokens", per = "day", limit = 1, models = [] }]    => 10 subscription[0].limits[0].models: must name at least one
+        limits = [{ dimension = "tokens", per = "day", limits = 1 }] => 10 subscription[0].limits[0].limit: is missing && 10 subscription[0].limits[0].limits: is an unknown key: perhaps `limit`?
+        "#,
+    );
+    let limit = |per: &str, limit: u64, models: &str| {
+        format!("{{ dimension = \"tokens\", per = {per:?}, limit = {limit}{models} }}")
+    };
+    let twice =
+        "11 subscription[0].limits[1]: limits the same as subscription[0].limits[0] (line 10)";
+    for (one, other) in [
+        ("", ""),
+        ("", ", models = [\"*\"]"),
+        (", models = [\"x\", \"*\"]", ""),
+        (
+            ", models = [\"x\", \"y\"]",
+            ", models = [\"y\", \"x\", \"x\"]",
+        ),
+    ] {
+        check(
+            &two(&limit("day", 1, one), &limit("day", 2, other)),
+            &[twice],
+        );
+    }
+    good(&two(&limit("day", 1, ""), &limit("hour", 1, "")));
+    good(&two(
+        &limit("day", 1, ""),
+        &limit("day", 1, ", models = [\"x\"]"),
+    ));
+    let many = |count: u64| {
+        let models = |number| format!(", models = [\"m{number}\"]");
+        let all: Vec<_> = (0..count)
+            .map(|number| limit("day", 1, &models(number)))
+            .collect();
+        subscription(&format!("limits = [{}]", all.join(", ")))
+    };
+    assert_eq!(good(&many(256)).subscriptions[0].limits.len(), 256);
+    check(
+        &many(257),
+        &["10 subscription[0].limits[256]: is beyond 256 limits"],
+    );
 }
 
 #[test]
@@ -872,6 +971,22 @@ fn words_are_of_the_list() {
         r#"
         roots = "none"      => 6 provider[0].roots: must be "bundled" or "system"
         flavour = "strange" => 6 provider[0].flavour: is no known flavour
+        "#,
+    );
+    check_each(
+        more,
+        r#"
+        strategy = "random"    => 13 pool[0].strategy: must be "headroom", "round_robin", "weighted", "least_in_flight", "fill_first" or "soonest_reset"
+        strategy = "Headroom"  => 13 pool[0].strategy: must be "headroom"
+        strategy = ["weighted"] => 13 pool[0].strategy: must be a text in quotes
+        "#,
+    );
+    check_each(
+        client,
+        r#"
+        priority = "urgent"    => 16 client[0].priority: must be "high", "normal" or "low"
+        priority = 1           => 16 client[0].priority: must be a text in quotes
+        may_pin = "yes"        => 16 client[0].may_pin: must be true or false
         "#,
     );
     let log = good(&server("log = { level = \"trace\", format = \"json\" }"))
@@ -1130,6 +1245,65 @@ fn a_pool_speaks_one_dialect() {
     );
     // Nothing needs to use a subscription.
     good(&more(ANTHROPIC));
+}
+
+/// Another pool with the same subscription.
+const SPARE: &str = "[[pool]]\nid = \"spare\"\nsubscriptions = [\"a\"]";
+
+#[test]
+fn a_pool_falls_back_to_others_of_its_dialect() {
+    // C7, F10
+    const OTHER: &str = "[[pool]]\nid = \"other\"\nsubscriptions = [\"b\"]";
+    const ROUTE: &str = "[[route]]\npool = \"main\"";
+    check_each(
+        |lines| more(&format!("{lines}\n{SPARE}\n{ANTHROPIC}\n{OTHER}\n{ROUTE}")),
+        r#"
+        fallback = ["spar"]                           => 13 pool[0].fallback[0]: `spar` is the id of no pool: perhaps `spare`?
+        fallback = ["main"]                           => 13 pool[0].fallback[0]: is this pool itself
+        fallback = ["spare", "spare"]                 => 13 pool[0].fallback[1]: is named twice
+        fallback = ["spare", "other"]                 => 13 pool[0].fallback[1]: `other` speaks anthropic, but `main` speaks openai
+        fallback = "spare"                            => 13 pool[0].fallback: must be an array in brackets, not a text
+        fallback_after = "2h"                         => 13 pool[0].fallback_after: must be between 0s and 1h
+        model_aliases = { "" = "x" }                  => 13 pool[0].model_aliases.: must be a pattern of 1 to 256 characters
+        model_aliases = { "x" = "" }                  => 13 pool[0].model_aliases.x: must be the name of one model
+        model_aliases = { "x" = "y*" }                => 13 pool[0].model_aliases.x: must be the name of one model
+        model_aliases = { "x y" = "z" }               => 13 pool[0].model_aliases.x y: must be a pattern of 1 to 256 characters
+        model_aliases = { "x" = 1 }                   => 13 pool[0].model_aliases.x: must be a text in quotes, not a whole number
+        model_aliases = ["x"]                         => 13 pool[0].model_aliases: must be a table, not an array
+        "#,
+    );
+}
+
+/// `main`, and pools `p1`, `p2` .. up to this one, each of which falls back to the next, and the last to `main`.
+fn circle(last: usize) -> String {
+    let mut text = more("fallback = [\"p1\"]");
+    for at in 1..=last {
+        let next = if at == last {
+            "main".to_owned()
+        } else {
+            format!("p{}", at + 1)
+        };
+        text.push_str(&format!(
+            "[[pool]]\nid = \"p{at}\"\nsubscriptions = [\"a\"]\nfallback = [{next:?}]\n"
+        ));
+    }
+    text + "[[route]]\npool = \"main\"\n"
+}
+
+#[test]
+fn pools_may_fall_back_in_a_circle_of_at_most_eight() {
+    // C7
+    let config = good(&circle(7));
+    assert_eq!(config.pools[0].fallback, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(config.pools[3].fallback, [4, 5, 6, 7, 0, 1, 2]);
+    let faults = parse(&circle(8)).expect_err("nine").faults().to_vec();
+    assert_eq!(faults.len(), 9);
+    assert_eq!((faults[0].line, &*faults[0].path), (13, "pool[0].fallback"));
+    assert!(
+        faults[0].message.starts_with("leads to 9 pools"),
+        "{}",
+        faults[0].message
+    );
 }
 
 #[test]

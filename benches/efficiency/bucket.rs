@@ -37,6 +37,12 @@ impl Bucket {
         }
     }
 
+    /// Filled to a share.
+    pub fn begun_at(mut self, share: f64) -> Self {
+        self.level = (self.most as f64 * share) as i64;
+        self
+    }
+
     /// Lets time pass.
     pub fn fill(&mut self, now: u64) {
         let elapsed = now.saturating_sub(self.at);

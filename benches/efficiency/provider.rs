@@ -30,6 +30,8 @@ pub struct Plan {
     pub accounts: Vec<usize>,
     /// The limits of a size of one.
     pub rates: Rates,
+    /// How full the buckets are at the start: a share.
+    pub start: f64,
     /// A key that flaps.
     pub flap: Option<usize>,
     /// From when to when everything is answered 529.
@@ -67,7 +69,7 @@ impl Provider {
             SHARES.map(|share| {
                 let bucket = |&(dimension, rate): &(Dimension, f64)| {
                     let limit = (rate * size as f64 * share).round() as u64;
-                    Bucket::new(dimension, limit, now, phase)
+                    Bucket::new(dimension, limit, now, phase).begun_at(plan.start)
                 };
                 plan.rates.iter().map(bucket).collect()
             })

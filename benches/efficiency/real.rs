@@ -19,7 +19,7 @@ use super::tally::{Fate, Figures, Span, Tally};
 use super::words::Habit;
 
 /// Buckets begin so full: a minute's worth would outlast the run.
-const START_PERCENT: u64 = 10;
+const START: f64 = 0.1;
 /// Of windows, where nothing is stated.
 const WINDOW: u64 = 10;
 /// How long a client has patience beyond what the pool makes him wait.
@@ -46,6 +46,9 @@ pub fn settings() -> Vec<Setting> {
         if !setting.stated {
             // The scripted provider does not speak Gemini; a window has whole requests for the smallest key too.
             setting.scale = 1.2;
+        }
+        if setting.stated && setting.burst.is_none() {
+            setting.start = START;
         }
         Some(setting)
     });
@@ -127,7 +130,7 @@ fn limit(setting: &Setting, plan: &provider::Plan, provider: &Provider) {
                 input_tokens_per_minute: rate(Dimension::InputTokens),
                 output_tokens_per_minute: rate(Dimension::OutputTokens),
                 window_seconds: windowed.then_some(WINDOW),
-                start_percent: (!windowed && setting.burst.is_none()).then_some(START_PERCENT),
+                start_percent: Some((setting.start * 100.0) as u64),
                 reserves_max_tokens: plan.habit == Habit::OpenAi,
                 silent: !plan.stated,
                 ..Limits::default()
@@ -344,10 +347,5 @@ fn supply(setting: &Setting, span: &Span) -> f64 {
     let rate: f64 = rates.map(|(_, rate)| rate).sum();
     let limit = rate * plan.sizes.iter().sum::<u64>() as f64;
     let seconds = (span.to - span.from) as f64 / SECOND as f64;
-    let first = if setting.burst.is_some() {
-        1.0
-    } else {
-        START_PERCENT as f64 / 100.0
-    };
-    limit * (first + seconds / 60.0)
+    limit * (setting.start + seconds / 60.0)
 }

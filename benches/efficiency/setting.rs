@@ -86,6 +86,8 @@ pub struct Setting {
     pub burst: Option<(usize, u64)>,
     /// The limits of one account change: when, in seconds of the measured time, and by which factor.
     pub change: Option<(u64, f64)>,
+    /// How full the buckets are at the start: a share.
+    pub start: f64,
     /// Who asks.
     pub clients: Clients,
     /// Multiplies the limits.
@@ -111,6 +113,7 @@ impl Setting {
             outage: None,
             burst: None,
             change: None,
+            start: 1.0,
             clients: Clients::Four,
             scale: 1.0,
             slowness: 1.0,
@@ -144,6 +147,7 @@ impl Setting {
             sizes,
             accounts,
             rates: self.rates(),
+            start: self.start,
             flap: self.flap.then_some(MARKED),
             outage: self.outage.map(|(begins, ends)| (at(begins), at(ends))),
         }

@@ -151,12 +151,26 @@ fn beyond() -> Vec<Setting> {
     long.slowness = 20.0;
     let mut change = Setting::new("change-0.7", Anthropic, Requests, 0.7);
     change.change = Some((200, 0.5));
-    vec![
+    let empty = [
+        ("requests-empty-0.9", Requests, 0.9),
+        ("tokens-empty-0.9", InputTokens, 0.9),
+        ("tokens-empty-1.5", InputTokens, 1.5),
+    ];
+    let mut settings: Vec<Setting> = empty
+        .into_iter()
+        .map(|(name, bound, load)| {
+            let mut setting = Setting::new(name, Anthropic, bound, load);
+            setting.start = 0.1;
+            setting
+        })
+        .collect();
+    settings.extend([
         change,
         Setting::new("output-0.9", Anthropic, OutputTokens, 0.9),
         Setting::new("output-1.5", Anthropic, OutputTokens, 1.5),
         Setting::new("no-headers-tokens-0.9", Gemini, InputTokens, 0.9),
         Setting::new("no-headers-tokens-1.5", Gemini, InputTokens, 1.5),
         long,
-    ]
+    ]);
+    settings
 }

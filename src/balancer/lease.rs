@@ -2,7 +2,8 @@
 //! sleeps or needs a runtime.
 
 use super::Balancer;
-use crate::core::id::SubscriptionIndex;
+use crate::core::choice::chain::Via;
+use crate::core::id::{PoolIndex, SubscriptionIndex};
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Outcome, Verdict};
@@ -16,6 +17,8 @@ pub struct Lease {
     /// Taken when it is settled.
     ticket: Option<Ticket>,
     subscription: SubscriptionIndex,
+    pool: PoolIndex,
+    via: Via,
     began: Timestamp,
     probe: bool,
 }
@@ -25,6 +28,8 @@ impl Lease {
         Self {
             balancer,
             subscription: ticket.subscription(),
+            pool: ticket.pool(),
+            via: ticket.via(),
             began: ticket.began(),
             probe: ticket.is_probe(),
             ticket: Some(ticket),
@@ -34,6 +39,16 @@ impl Lease {
     /// Who serves.
     pub fn subscription(&self) -> SubscriptionIndex {
         self.subscription
+    }
+
+    /// Through which pool.
+    pub fn pool(&self) -> PoolIndex {
+        self.pool
+    }
+
+    /// Which of its chain's pools that is.
+    pub fn via(&self) -> Via {
+        self.via
     }
 
     /// When it was granted.

@@ -10,10 +10,8 @@ pub use waiting::Waiting;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 use crate::core::choice::queue::WaiterId;
@@ -29,6 +27,7 @@ use crate::core::pools::{
 pub use crate::core::pools::{PoolsSnapshot, RefusalReason, Refused};
 use crate::core::time::Timestamp;
 use crate::records::{Record, Records};
+use crate::sync::{Mutex, MutexGuard, Notify, oneshot};
 
 type Answer = Result<Lease, Refused>;
 
@@ -185,6 +184,8 @@ impl Balancer {
                     changed.await;
                 } else {
                     tokio::select! {
+                        // Either way it looks again; without a draw the model checker can repeat a schedule.
+                        biased;
                         () = balancer.0.clock.sleep_until(wake) => {}
                         () = changed => {}
                     }

@@ -5,13 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
-use tokio::time::Sleep;
-
 use super::{Answer, Balancer};
+use crate::clock::Sleep;
 use crate::core::choice::queue::WaiterId;
 use crate::core::pools::{RefusalReason, Refused};
 use crate::core::time::Timestamp;
+use crate::sync::oneshot;
 
 /// Resolves to a lease, or to a refusal when its deadline comes or news puts every instant beyond it. Dropping it
 /// leaves the waiting room at once. To be polled on a runtime with timers.

@@ -63,7 +63,11 @@ pub const SUBSCRIPTION: &[&str] = &[
     "max_in_flight",
     "models",
     "deny_models",
+    "weight",
+    "limits",
 ];
+/// Of `subscription.limits`, each.
+pub const LIMIT: &[&str] = &["dimension", "per", "limit", "models"];
 /// `subscription.credential`.
 pub const CREDENTIAL: &[&str] = &["env", "file"];
 /// `[[pool]]`.
@@ -76,6 +80,10 @@ pub const POOL: &[&str] = &[
     "session_headers",
     "stick_wait",
     "default_owner",
+    "strategy",
+    "fallback",
+    "fallback_after",
+    "model_aliases",
 ];
 /// `[[route]]`.
 pub const ROUTE: &[&str] = &[
@@ -94,7 +102,10 @@ pub const CLIENT: &[&str] = &[
     "pools",
     "models",
     "requests_per_minute",
+    "tokens_per_minute",
     "max_in_flight",
+    "priority",
+    "may_pin",
 ];
 /// `client.key`.
 pub const KEY: &[&str] = &["env", "file", "sha256"];

@@ -14,20 +14,23 @@ mod wire;
 mod word;
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::choice::strategy::Strategy;
 use crate::core::dialect::Dialect;
 use crate::core::dialect::flavour::Flavour;
+use crate::core::limit::reading::Dimension;
+use crate::core::pools::Priority;
 use crate::secret::{Credential, Secret};
 
 pub use base_url::is_refused;
 pub use fault::{ConfigError, Fault};
 pub use load::path;
 pub use surroundings::{Machine, Surroundings};
-pub use word::duration;
+pub use word::{duration, is_id};
 
 /// The whole configuration, with its references resolved.
 #[derive(Clone, Debug)]
@@ -203,6 +206,23 @@ pub struct SubscriptionConfig {
     pub models: Vec<Glob>,
     /// Denied models; they win.
     pub deny_models: Vec<Glob>,
+    /// Its share of a `weighted` pool, 1..1,000.
+    pub weight: NonZeroU16,
+    /// The limits of its quota domain, as far as they are told.
+    pub limits: Vec<LimitConfig>,
+}
+
+/// One of `subscription.limits`.
+#[derive(Clone, Debug)]
+pub struct LimitConfig {
+    /// What is counted.
+    pub dimension: Dimension,
+    /// A second, minute, hour or day.
+    pub per: Duration,
+    /// How much in that time, at most 10^12.
+    pub limit: NonZeroU64,
+    /// The models that share it.
+    pub models: Vec<Glob>,
 }
 
 /// `[[pool]]`.
@@ -226,6 +246,15 @@ pub struct PoolConfig {
     pub stick_wait: Duration,
     /// Who serves response ids that we never saw.
     pub default_owner: Option<Arc<str>>,
+    /// How it chooses among what is open.
+    pub strategy: Strategy,
+    /// Positions in [`Config::pools`] of those that its requests may fall back to, in the order in which they are
+    /// asked: its own list, then the lists of those, and so on; each once, never itself, all of its dialect.
+    pub fallback: Vec<usize>,
+    /// While this pool frees within so long from a request's arrival, the request stays.
+    pub fallback_after: Duration,
+    /// In file order; the first that matches the model asked for names the one that is sent.
+    pub model_aliases: Vec<(Glob, Arc<str>)>,
 }
 
 /// `[[route]]`.
@@ -262,8 +291,14 @@ pub struct ClientConfig {
     pub models: Vec<Glob>,
     /// `None`: unlimited.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// Input and output together; `None`: unlimited.
+    pub tokens_per_minute: Option<NonZeroU32>,
     /// Requests at once; `None`: unlimited.
     pub max_in_flight: Option<NonZeroU32>,
+    /// Its class in the waiting room; a request may only lower it.
+    pub priority: Priority,
+    /// Whether its requests may name their subscription.
+    pub may_pin: bool,
 }
 
 /// A client's key as the file gives it.

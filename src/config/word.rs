@@ -64,7 +64,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 pub(super) const ID: &str = "must be 1 to 64 of the characters A-Z a-z 0-9 _ -";
 
 /// `[A-Za-z0-9_-]{1,64}`.
-pub(super) fn is_id(text: &str) -> bool {
+pub fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()

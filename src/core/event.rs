@@ -56,6 +56,13 @@ pub enum Change {
         /// `None`: for all models.
         limit_group: Option<LimitGroup>,
     },
+    /// It serves a request that its own pool could not (C7).
+    FellBack {
+        /// The pool of the request's route.
+        from: Arc<str>,
+        /// The one that serves.
+        to: Arc<str>,
+    },
 }
 
 /// One request, told once, when it has ended.
@@ -77,6 +84,8 @@ pub struct RequestRecord {
     pub path: Box<str>,
     /// The model that the request names.
     pub model: Option<Arc<str>>,
+    /// The pool that served it, where another than `pool` did (C7).
+    pub served_by_pool: Option<Arc<str>>,
     /// Who served it, or whose answer was passed on last.
     pub subscription: Option<Arc<str>>,
     /// How often it was sent.

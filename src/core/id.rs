@@ -17,6 +17,9 @@ pub struct PoolIndex(pub u16);
 pub struct ClientIndex(pub u16);
 
 impl ClientIndex {
+    /// All who have no key.
+    pub const NOBODY: Self = Self(u16::MAX);
+
     /// As a position in a table.
     pub const fn at(self) -> usize {
         self.0 as usize

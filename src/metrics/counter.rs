@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus::{Histogram, IntCounter};
 
 use super::{Metrics, Series, is_printable};
-use crate::core::event::{AttemptRecord, RequestRecord};
+use crate::core::event::{AttemptRecord, Change, Event, RequestRecord};
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::verdict::Class;
 use crate::records::{Names, Record, Sink};
@@ -50,7 +50,7 @@ impl Sink for Counter {
             match record {
                 Record::Request(request) => self.request(request, names),
                 Record::Attempt(attempt) => self.attempt(attempt, names),
-                Record::Event(_) => {}
+                Record::Event(event) => self.event(event),
             }
         }
     }
@@ -164,6 +164,13 @@ impl Counter {
                 .retries
                 .with_label_values(&[attempt.pool.as_deref().unwrap_or(""), reason])
                 .inc();
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        if let Change::FellBack { from, to } = &event.change {
+            let fallbacks = &self.metrics.0.fallbacks;
+            fallbacks.with_label_values(&[&**from, &**to]).inc();
         }
     }
 

@@ -28,6 +28,7 @@ struct Series {
     refusals: IntCounterVec,
     attempts: IntCounterVec,
     retries: IntCounterVec,
+    fallbacks: IntCounterVec,
     duration: HistogramVec,
     first_byte: HistogramVec,
     wait: HistogramVec,
@@ -175,6 +176,11 @@ impl Series {
                 "retries_total",
                 "Tries after the first.",
                 &["pool", "reason"],
+            )?,
+            fallbacks: made.counters(
+                "fallbacks_total",
+                "Tries through a pool of the fallback list.",
+                &["pool", "to"],
             )?,
             duration: made.histogram(
                 "request_duration_seconds",

@@ -1,5 +1,5 @@
 //! Who may ask: the client by his key, his limits, and our own request headers (F9, K1, K2). Decided before the
-//! body is polled, so that a refused client never uploads.
+//! body is polled, so that a refused client never uploads; but for his tokens per minute, which the body tells.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +7,29 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use http::request::Parts;
 
+use super::claim::Claim;
 use super::refusal::Reason;
-use super::table::Routing;
+use super::route::Candidate;
+use super::table::{Pool, Routing};
 use crate::clients::{Client, ClientLimited, Permit};
-use crate::config::duration;
+use crate::config::{duration, is_id};
+use crate::core::dialect::Dialect;
+use crate::core::id::SubscriptionIndex;
+use crate::core::pools::{Demand, Priority};
 
 const SESSION: HeaderName = HeaderName::from_static("x-authpool-session");
+const PRIORITY: HeaderName = HeaderName::from_static("x-authpool-priority");
+const ESTIMATED_TOKENS: HeaderName = HeaderName::from_static("x-authpool-estimated-tokens");
+const SUBSCRIPTION: HeaderName = HeaderName::from_static("x-authpool-subscription");
 const MAX_WAIT: HeaderName = HeaderName::from_static("x-authpool-max-wait");
 const KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
+
+/// Of `x-authpool-estimated-tokens`.
+const MOST_TOKENS: u64 = 10_000_000;
 
 /// Who calls, and his slot.
 #[derive(Debug)]
@@ -36,6 +47,46 @@ pub struct Wishes {
     pub session: Option<String>,
     /// `x-authpool-max-wait`: may only lower the pool's.
     pub max_wait: Option<Duration>,
+    /// The client's own, or a lower one that `x-authpool-priority` names.
+    pub priority: Priority,
+    /// `x-authpool-estimated-tokens`, 1..10,000,000.
+    pub estimated_tokens: Option<u64>,
+    /// `x-authpool-subscription`: an id, of a client that may name one.
+    subscription: Option<String>,
+}
+
+impl Wishes {
+    /// Whom the request names of a pool; `None`: it names nobody.
+    ///
+    /// # Errors
+    /// The named one is not of the pool.
+    pub fn pinned(&self, pool: &Pool) -> Result<Option<SubscriptionIndex>, Reason> {
+        let Some(id) = &self.subscription else {
+            return Ok(None);
+        };
+        let member = pool.member(id);
+        member.map(Some).ok_or_else(|| {
+            let message = format!(
+                "the header `{SUBSCRIPTION}` names `{id}`, which is not of the route's pool"
+            );
+            Reason::Invalid(message.into())
+        })
+    }
+
+    /// Held against every route that the head matches, so that a body is not asked for in vain.
+    ///
+    /// # Errors
+    /// The named subscription is of none of their pools.
+    pub fn lead_somewhere(self, candidates: &[Candidate<'_>]) -> Result<Self, Reason> {
+        let mut last = Ok(None);
+        for candidate in candidates {
+            last = self.pinned(candidate.pool);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last.map(|_| self)
+    }
 }
 
 /// Finds the client by the key, wherever his SDK puts it, and takes his slot.
@@ -74,11 +125,12 @@ pub fn caller(routing: &Routing, head: &Parts) -> Result<Caller, Reason> {
     })
 }
 
-/// Reads our own headers.
+/// Reads our own headers. `client`: `None` where no key is asked for; such requests have normal priority and may not
+/// name their subscription.
 ///
 /// # Errors
-/// The first malformed one, by name.
-pub fn wishes(headers: &HeaderMap) -> Result<Wishes, Reason> {
+/// The first malformed one, by name; a subscription that the client may not name.
+pub fn wishes(headers: &HeaderMap, client: Option<&Client>) -> Result<Wishes, Reason> {
     let session = match one(headers, &SESSION)? {
         None => None,
         Some(value)
@@ -96,7 +148,66 @@ pub fn wishes(headers: &HeaderMap) -> Result<Wishes, Reason> {
                 .ok_or_else(|| malformed(&MAX_WAIT, "a duration such as `1500ms` or `2s`"))?,
         ),
     };
-    Ok(Wishes { session, max_wait })
+    let own = client.map_or(Priority::Normal, |client| client.priority);
+    let priority = match one(headers, &PRIORITY)? {
+        None => own,
+        Some(value) => Priority::parse(value)
+            .ok_or_else(|| malformed(&PRIORITY, "`high`, `normal` or `low`"))?
+            // It may only lower its own: the later one is served later.
+            .max(own),
+    };
+    let estimated_tokens = match one(headers, &ESTIMATED_TOKENS)? {
+        None => None,
+        Some(value) => Some(
+            whole_number(value)
+                .filter(|tokens| (1..=MOST_TOKENS).contains(tokens))
+                .ok_or_else(|| malformed(&ESTIMATED_TOKENS, "a whole number from 1 to 10000000"))?,
+        ),
+    };
+    let subscription = match one(headers, &SUBSCRIPTION)? {
+        None => None,
+        Some(value) if is_id(value) => Some(value),
+        Some(_) => return Err(malformed(&SUBSCRIPTION, "the id of a subscription")),
+    };
+    if subscription.is_some() && !client.is_some_and(|client| client.may_pin) {
+        let message = format!("the header `{SUBSCRIPTION}` is not open to you; leave it out");
+        return Err(Reason::Forbidden(message.into()));
+    }
+    Ok(Wishes {
+        session,
+        max_wait,
+        priority,
+        estimated_tokens,
+        subscription: subscription.map(str::to_owned),
+    })
+}
+
+/// Takes what the request may come to from its client's tokens per minute, once the body is known. `None`: there is
+/// nothing to settle.
+///
+/// # Errors
+/// The client's own limit.
+pub fn demand(
+    client: Option<&Client>,
+    demand: &Demand,
+    dialect: Dialect,
+) -> Result<Option<Claim>, Reason> {
+    let rough = demand.size.rough();
+    let all = rough.0.saturating_add(rough.1);
+    let Some(client) = client.filter(|_| 0 < all) else {
+        return Ok(None);
+    };
+    let taken = client
+        .take_tokens(all)
+        .map_err(|wait| Reason::ClientLimited {
+            wait,
+            what: "tokens per minute",
+        })?;
+    Ok(taken.map(|taken| Claim {
+        taken,
+        rough,
+        cache_apart: dialect == Dialect::Anthropic,
+    }))
 }
 
 /// Drops from a query the parameters whose value is a client's key: keys in the query never go on (K7).
@@ -117,6 +228,12 @@ fn is_key(routing: &Routing, pair: &str) -> bool {
     pair.split_once('=').is_some_and(|(_, value)| {
         value.len() >= 24 && routing.clients.find(value.as_bytes()).is_some()
     })
+}
+
+/// Digits and nothing else, and not many of them.
+fn whole_number(text: &str) -> Option<u64> {
+    let plain = (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
@@ -141,4 +258,87 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>,
 
 fn malformed(name: &HeaderName, wanted: &str) -> Reason {
     Reason::Invalid(format!("the header `{name}` must be {wanted}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::HeaderValue;
+
+    use super::*;
+    use crate::clients::Clients;
+    use crate::clock::Clock;
+    use crate::config::{ClientConfig, ClientKey, Glob};
+    use crate::secret::Secret;
+
+    const KEY: &[u8] = b"a-key-long-enough-for-tests";
+
+    fn client(priority: Priority) -> Arc<Client> {
+        let config = ClientConfig {
+            id: "a".into(),
+            key: ClientKey::Plain(Secret::new(KEY.to_vec())),
+            tenant: None,
+            pools: vec![Glob("*".into())],
+            models: vec![Glob("*".into())],
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            max_in_flight: None,
+            priority,
+            may_pin: false,
+        };
+        Clients::new(&[config], Clock::new()).find(KEY).unwrap()
+    }
+
+    fn asking(name: &HeaderName, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    // F9: a client may only lower its own; asking for a higher one is no error
+    #[test]
+    fn a_request_is_of_its_clients_class_or_of_a_lower_one() {
+        for own in Priority::ALL {
+            let client = client(own);
+            let none = wishes(&HeaderMap::new(), Some(&client)).unwrap();
+            assert_eq!(none.priority, own);
+            for asked in Priority::ALL {
+                let headers = asking(&PRIORITY, asked.name());
+                let expected = match (own, asked) {
+                    (Priority::High, asked) => asked,
+                    (Priority::Normal, Priority::Low) => Priority::Low,
+                    (own, _) => own,
+                };
+                let found = wishes(&headers, Some(&client)).unwrap();
+                assert_eq!(found.priority, expected, "{asked:?} of {own:?}");
+            }
+        }
+        for (asked, expected) in [("high", Priority::Normal), ("low", Priority::Low)] {
+            let found = wishes(&asking(&PRIORITY, asked), None).unwrap();
+            assert_eq!(found.priority, expected);
+        }
+    }
+
+    // F9
+    #[test]
+    fn an_estimate_is_a_whole_number_within_bounds() {
+        let read = |value| wishes(&asking(&ESTIMATED_TOKENS, value), None);
+        for (value, expected) in [("1", 1), ("007", 7), ("10000000", MOST_TOKENS)] {
+            assert_eq!(read(value).unwrap().estimated_tokens, Some(expected));
+        }
+        let long = "1".repeat(60_000);
+        for wrong in [
+            "0",
+            "10000001",
+            "-1",
+            "1.5",
+            " 1",
+            "18446744073709551617",
+            &long,
+        ] {
+            assert!(
+                matches!(read(wrong), Err(Reason::Invalid(_))),
+                "{wrong:.30}"
+            );
+        }
+    }
 }

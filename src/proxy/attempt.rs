@@ -18,7 +18,7 @@ use crate::core::choice::tried::Tried;
 use crate::core::id::SubscriptionIndex;
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
-use crate::core::pools::Demand;
+use crate::core::pools::{Demand, Via};
 
 /// All tries of a request, of every kind.
 const MOST_TRIES: u8 = 16;
@@ -38,6 +38,8 @@ struct Course {
     last: Last,
     /// Whether the next attempt has yet to be charged to the retry budget (c).
     unpaid: bool,
+    /// D6: the next attempt, at another provider.
+    elsewhere: Option<Lease>,
 }
 
 /// What the client is told if nothing is left.
@@ -94,8 +96,9 @@ impl Proxy {
                 course.tried.refused(subscription);
                 continue;
             };
-            exchange.tries(&target.id);
-            match self.attempt(&call, &table, &target).await {
+            let via = lease.via();
+            exchange.tries(&target.id, call.falls_back_to(via));
+            match self.attempt(&call, &table, &target, via).await {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;
                     if matches!(verdict.class, Class::Ok | Class::ClientError) {
@@ -147,11 +150,12 @@ impl Proxy {
     }
 
     /// One try: send, and hold the answer until it is known what to do with it.
-    async fn attempt(&self, call: &Call, table: &Table, target: &Target) -> Ended {
+    async fn attempt(&self, call: &Call, table: &Table, target: &Target, via: Via) -> Ended {
         let unknown = |status, timeout| Ended::Unknown { status, timeout };
-        let (Some(reach), Some(request)) =
-            (table.endpoints.get(target.endpoint), call.request(target))
-        else {
+        let (Some(reach), Some(request)) = (
+            table.endpoints.get(target.endpoint),
+            call.request(target, via),
+        ) else {
             return unknown(0, false);
         };
         let response = match reach.endpoint.send(request).await {
@@ -178,6 +182,9 @@ impl Proxy {
         call: &Call,
         course: &mut Course,
     ) -> Result<Option<Lease>, Refusal> {
+        if let Some(lease) = course.elsewhere.take() {
+            return Ok(Some(lease));
+        }
         loop {
             // After (b), (c) and (d) nothing is waited for: what was answered passes instead (C8 g).
             let may_wait = matches!(course.last, Last::Wait);
@@ -186,15 +193,15 @@ impl Proxy {
             } else {
                 let at_once = Demand {
                     max_wait: Some(Duration::ZERO),
+                    retry: course.unpaid,
                     ..call.demand.clone()
                 };
                 self.0.balancer.acquire(&at_once, &course.tried)
             };
             match acquired {
                 Acquired::Granted(lease) => {
-                    let paid = !course.unpaid || self.0.balancer.charge_retry(call.demand.pool);
                     course.unpaid = false;
-                    return Ok(paid.then_some(lease));
+                    return Ok(Some(lease));
                 }
                 Acquired::Waiting(waiting) if may_wait => {
                     let since = self.0.clock.now();
@@ -236,22 +243,25 @@ impl Proxy {
                 true
             }
             Class::Overloaded => {
-                let delay = overload_delay(&verdict, exchange.entropy(), course.counted);
-                let again = course.counted < most
-                    && delay.is_some_and(|delay| self.leaves(call, delay))
-                    && self.0.balancer.charge_retry(call.demand.pool);
-                tell(
-                    exchange,
-                    &answer,
-                    subscription,
-                    if again { "retry" } else { "commit" },
-                );
-                course.last = Last::Answer(answer, Arc::clone(target));
-                if again {
-                    course.counted += 1;
-                    tokio::time::sleep(delay.unwrap_or_default()).await;
+                course.tried.overloaded(subscription);
+                let delay = overload_delay(&verdict, exchange.entropy(), course.counted)
+                    .filter(|delay| course.counted < most && self.leaves(call, *delay))
+                    .filter(|_| self.0.balancer.charge_retry(call.demand.pool));
+                if delay.is_none() {
+                    course.elsewhere = self.elsewhere(call, &course.tried);
                 }
-                again
+                let next = match (delay, &course.elsewhere) {
+                    (Some(_), _) => "retry",
+                    (None, Some(_)) => "failover",
+                    (None, None) => "commit",
+                };
+                tell(exchange, &answer, subscription, next);
+                course.last = Last::Answer(answer, Arc::clone(target));
+                if let Some(delay) = delay {
+                    course.counted += 1;
+                    tokio::time::sleep(delay).await;
+                }
+                delay.is_some() || course.elsewhere.is_some()
             }
             _ => {
                 let again = course.counted < most;
@@ -267,6 +277,22 @@ impl Proxy {
                 course.unpaid = true;
                 again
             }
+        }
+    }
+
+    /// D6: another provider's subscription, in a pool that the request falls back to; from the retry budget, and free
+    /// of `max_attempts`.
+    fn elsewhere(&self, call: &Call, tried: &Tried) -> Option<Lease> {
+        call.demand.links.as_ref()?;
+        let demand = Demand {
+            elsewhere: true,
+            retry: true,
+            max_wait: Some(Duration::ZERO),
+            ..call.demand.clone()
+        };
+        match self.0.balancer.acquire(&demand, tried) {
+            Acquired::Granted(lease) => Some(lease),
+            Acquired::Waiting(_) | Acquired::Refused(_) => None,
         }
     }
 
@@ -335,7 +361,7 @@ impl Proxy {
             RefusalReason::QueueFull => Reason::QueueFull("the waiting room"),
             RefusalReason::PoolUnavailable => Reason::PoolUnavailable { wait },
             RefusalReason::ModelUnavailable => {
-                Reason::ModelNotFound(call.demand.model.as_deref().map(str::to_owned))
+                Reason::ModelNotFound(call.model.as_deref().map(str::to_owned))
             }
             RefusalReason::OwnerUnavailable => Reason::OwnerUnavailable,
         };

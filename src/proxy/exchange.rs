@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::claim::Claim;
 use crate::clients::Permit;
 use crate::clock::Clock;
 use crate::core::event::{AttemptRecord, RequestRecord};
@@ -27,6 +28,7 @@ pub struct Exchange {
     clock: Clock,
     records: Records,
     permit: Option<Permit>,
+    claim: Option<Claim>,
 }
 
 impl Exchange {
@@ -43,6 +45,7 @@ impl Exchange {
             method: request.method.clone(),
             path: request.uri.path().into(),
             model: None,
+            served_by_pool: None,
             subscription: None,
             attempts: 0,
             verdict: None,
@@ -65,6 +68,7 @@ impl Exchange {
             clock,
             records,
             permit: None,
+            claim: None,
         }
     }
 
@@ -90,6 +94,11 @@ impl Exchange {
     /// Keeps the client's slot until the end.
     pub fn hold(&mut self, permit: Permit) {
         self.permit = Some(permit);
+    }
+
+    /// Settles these tokens at the end, by what is then told.
+    pub fn settles(&mut self, claim: Option<Claim>) {
+        self.claim = claim;
     }
 
     /// The random half of the id: a logged id and a snapshot replay the choice.
@@ -127,10 +136,12 @@ impl Exchange {
         }));
     }
 
-    /// One more attempt, on this subscription: who is named where the client leaves before an answer.
-    pub fn tries(&mut self, id: &Arc<str>) {
+    /// One more attempt, on this subscription: who is named where the client leaves before an answer. `pool`: where
+    /// that is another than the route's.
+    pub fn tries(&mut self, id: &Arc<str>, pool: Option<&Arc<str>>) {
         self.note(|record| {
             record.attempts += 1;
+            record.served_by_pool = pool.map(Arc::clone);
             record.subscription = Some(Arc::clone(id));
         });
     }
@@ -152,6 +163,7 @@ impl Exchange {
             clock: self.clock,
             records: self.records.clone(),
             permit: self.permit.take(),
+            claim: self.claim.take(),
         }
     }
 
@@ -166,6 +178,9 @@ impl Drop for Exchange {
         if let Some(mut record) = self.record.take() {
             record.at = self.clock.now();
             record.duration = record.at.since(self.arrival);
+            if let Some(claim) = self.claim.take() {
+                claim.settle(&record);
+            }
             self.records.push(Record::Request(record));
         }
     }

@@ -4,6 +4,8 @@
 mod admit;
 mod attempt;
 mod call;
+mod chain;
+mod claim;
 mod commit;
 mod exchange;
 mod head;
@@ -115,7 +117,9 @@ impl Proxy {
         let words = candidates
             .first()
             .map_or(Dialect::OpenAi, |candidate| candidate.pool.config.dialect);
-        let wishes = admit::wishes(&head.headers).map_err(|reason| reason.in_words_of(words))?;
+        let wishes = admit::wishes(&head.headers, client)
+            .and_then(|wishes| wishes.lead_somewhere(&candidates))
+            .map_err(|reason| reason.in_words_of(words))?;
         let mut reader = RequestReader::new();
         let held = replay::hold(body, routing.body_limit, &self.0.memory, &mut reader)
             .await
@@ -137,6 +141,8 @@ impl Proxy {
             &asking,
             held,
         )?;
+        let claim = admit::demand(client, &call.demand, call.dialect);
+        exchange.settles(claim.map_err(|reason| reason.in_words_of(call.dialect))?);
         self.forward(exchange, call).await
     }
 }

@@ -44,7 +44,7 @@ impl Proxy {
                 balancer: self.0.balancer.clone(),
                 owner_tag: call.owner_tag,
                 subscription: lease.subscription(),
-                pool: call.demand.pool,
+                pool: lease.pool(),
             });
         let passage = Passage {
             dialect: call.dialect,

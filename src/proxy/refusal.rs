@@ -168,7 +168,9 @@ impl Reason {
                 "no subscription can serve this now; the operator has to see to the pool".into()
             }
             Self::OwnerUnavailable => {
-                "the subscription that holds this stored object is not available; start anew without it".into()
+                "the one subscription that may serve this (it holds the stored object, or you named it) is not \
+                 available; start anew without it"
+                    .into()
             }
             Self::UpstreamFailed { timeout: false } => {
                 "the provider could not be reached or answered with a page of something in between; try again".into()

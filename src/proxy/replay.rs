@@ -1,6 +1,7 @@
 //! A request's body, kept once and in full, so that every attempt sends the same bytes (F5). Bounded twice: by the
 //! limit of one body and by one budget for the process, charged as bytes arrive and given back at commit.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +102,11 @@ impl Held {
     /// One more copy to send: shares the bytes.
     pub fn outgoing(&self) -> Outgoing {
         self.outgoing.clone()
+    }
+
+    /// The same with other bytes in this place.
+    pub fn outgoing_with(&self, place: &Range<u64>, instead: &Bytes) -> Outgoing {
+        self.outgoing.with(place, instead)
     }
 
     /// Its length in bytes.

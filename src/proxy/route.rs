@@ -216,7 +216,8 @@ fn matched<'a>(
     }
 }
 
-fn listed(pool: &Pool, method: &Method, path: &str) -> Result<Endpoint, Unlisted> {
+/// What is called at a path of this pool: what its dialect has there, else what the operator opened.
+pub(super) fn listed(pool: &Pool, method: &Method, path: &str) -> Result<Endpoint, Unlisted> {
     let unlisted = match pool.config.dialect.endpoint(method, path) {
         Ok(endpoint) => return Ok(endpoint),
         Err(unlisted) => unlisted,

@@ -53,27 +53,40 @@ pub struct Named<'a> {
     pub facts: &'a RequestFacts,
     /// The id in the path, where it names a stored response.
     pub stored: Option<&'a str>,
+    /// Whom `x-authpool-subscription` names.
+    pub pin: Option<SubscriptionIndex>,
 }
 
 impl Named<'_> {
     /// Where the request has to go, or would rather go.
     ///
     /// # Errors
-    /// A stored object that nobody here made, or somebody else.
+    /// A stored object that nobody here made, or somebody else, or that another subscription holds than the one
+    /// that was named.
     pub fn affinity(&self, balancer: &Balancer, pool: &Pool) -> Result<Affinity, Reason> {
         let session = self.session(pool);
         let Some(handle) = self.stored.or(self.facts.previous_response_id.as_deref()) else {
-            return Ok(session.map_or(Affinity::None, Affinity::Should));
+            return Ok(self.without_handle(session));
         };
         if pool.config.dialect != Dialect::OpenAi {
-            return Ok(session.map_or(Affinity::None, Affinity::Should));
+            return Ok(self.without_handle(session));
         }
         let owner = match balancer.handle_owner(handle_key(handle), owner_tag(self.owner)) {
             HandleOwner::Known(owner) => owner,
             HandleOwner::NotYours => return Err(unknown_handle()),
             HandleOwner::Unknown => pool.default_owner.ok_or_else(unknown_handle)?,
         };
+        if self.pin.is_some_and(|pin| pin != owner) {
+            return Err(held_by_another());
+        }
         Ok(Affinity::Must { owner, session })
+    }
+
+    fn without_handle(&self, session: Option<SessionKey>) -> Affinity {
+        match self.pin {
+            Some(owner) => Affinity::Must { owner, session },
+            None => session.map_or(Affinity::None, Affinity::Should),
+        }
     }
 
     fn session(&self, pool: &Pool) -> Option<SessionKey> {
@@ -140,6 +153,14 @@ impl Handles {
 /// Handles are keyed apart from their owner, who is compared: another owner's id is told from an unknown one.
 fn handle_key(id: &str) -> SessionKey {
     key("", "handle", id)
+}
+
+fn held_by_another() -> Reason {
+    Reason::Invalid(
+        "the header `x-authpool-subscription` names another subscription than the one that holds \
+         the stored object"
+            .into(),
+    )
 }
 
 fn unknown_handle() -> Reason {

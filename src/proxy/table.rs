@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::clients::Clients;
 use crate::config::{AllowedPath, Config, Expose, Glob, PoolConfig, ProviderConfig, RouteConfig};
 use crate::core::dialect::endpoint::Endpoint as Operation;
@@ -39,15 +41,42 @@ pub struct Pool {
     pub config: PoolConfig,
     /// The index of `default_owner`.
     pub default_owner: Option<SubscriptionIndex>,
+    /// By the place in `config.subscriptions`; `None`: its place in the balancer is not known.
+    members: Vec<Option<SubscriptionIndex>>,
     /// Paths that the operator opened at every provider of this pool.
     pub allowed: Vec<AllowedPath>,
-    /// Whether a provider of this pool passes headers that K7 names.
+    /// Whether a provider of this pool, or of one that it falls back to, passes headers that K7 names.
     pub passes_headers: bool,
     /// The operator's own limit groups, of all providers of this pool.
     limit_groups: Vec<(LimitGroup, Vec<Glob>)>,
+    /// In file order; the first match wins.
+    aliases: Vec<(Glob, Alias)>,
+}
+
+/// The name by which a pool is asked for a model (F10).
+#[derive(Debug)]
+pub struct Alias {
+    /// Instead of the one that the client names.
+    pub sent: Arc<str>,
+    /// The same as JSON writes it, in quotes.
+    pub written: Bytes,
 }
 
 impl Pool {
+    /// The subscription of this id, if it is of this pool.
+    pub fn member(&self, id: &str) -> Option<SubscriptionIndex> {
+        let ids = &self.config.subscriptions;
+        let at = ids.iter().position(|known| **known == *id)?;
+        self.members.get(at).copied().flatten()
+    }
+
+    /// By which name this pool is asked for a model; `None`: by the client's own.
+    pub fn alias(&self, asked: &str) -> Option<&Alias> {
+        let mut aliases = self.aliases.iter();
+        let (_, alias) = aliases.find(|(name, _)| name.matches(asked))?;
+        (*alias.sent != *asked).then_some(alias)
+    }
+
     /// The limit group of a model: the operator's, else the dialect's.
     pub fn limit_group(&self, operation: Operation, model: Option<&str>) -> LimitGroup {
         let named = model.and_then(|model| {
@@ -124,34 +153,9 @@ impl Routing {
                 }));
             }
         }
-        let index_of = |id: &Arc<str>| {
-            let at = config
-                .subscriptions
-                .iter()
-                .position(|subscription| subscription.id == *id)?;
-            applied.subscriptions.get(at).copied()
-        };
-        let pools = config
-            .pools
-            .iter()
-            .zip(&applied.pools)
-            .map(|(pool, index)| {
-                let providers = providers_of(config, pool);
-                Pool {
-                    index: *index,
-                    config: pool.clone(),
-                    default_owner: pool.default_owner.as_ref().and_then(index_of),
-                    allowed: opened_by_all(&providers),
-                    limit_groups: limit_groups_of(&providers),
-                    passes_headers: providers
-                        .iter()
-                        .any(|provider| !provider.pass_headers.is_empty()),
-                }
-            })
-            .collect();
         Self {
             routes: config.routes.clone(),
-            pools,
+            pools: pools_of(config, applied),
             targets,
             clients,
             expose: config.server.expose,
@@ -163,6 +167,39 @@ impl Routing {
     pub fn target(&self, index: SubscriptionIndex) -> Option<&Arc<Target>> {
         self.targets.get(index.at())?.as_ref()
     }
+}
+
+fn pools_of(config: &Config, applied: &Applied) -> Vec<Pool> {
+    let index_of = |id: &Arc<str>| {
+        let at = config
+            .subscriptions
+            .iter()
+            .position(|subscription| subscription.id == *id)?;
+        applied.subscriptions.get(at).copied()
+    };
+    let rows = config.pools.iter().zip(&applied.pools);
+    let mut pools: Vec<Pool> = rows
+        .map(|(pool, index)| {
+            let providers = providers_of(config, pool);
+            let passes_headers = |one: &Arc<ProviderConfig>| !one.pass_headers.is_empty();
+            Pool {
+                index: *index,
+                config: pool.clone(),
+                default_owner: pool.default_owner.as_ref().and_then(index_of),
+                members: pool.subscriptions.iter().map(index_of).collect(),
+                allowed: opened_by_all(&providers),
+                limit_groups: limit_groups_of(&providers),
+                aliases: aliases_of(pool),
+                passes_headers: providers.iter().any(passes_headers),
+            }
+        })
+        .collect();
+    let own: Vec<bool> = pools.iter().map(|pool| pool.passes_headers).collect();
+    for pool in &mut pools {
+        let mut further = pool.config.fallback.iter();
+        pool.passes_headers |= further.any(|at| own.get(*at) == Some(&true));
+    }
+    pools
 }
 
 fn providers_of(config: &Config, pool: &PoolConfig) -> Vec<Arc<ProviderConfig>> {
@@ -187,6 +224,17 @@ fn limit_groups_of(providers: &[Arc<ProviderConfig>]) -> Vec<(LimitGroup, Vec<Gl
     named
         .map(|(name, globs)| (LimitGroup::new(name), globs.clone()))
         .collect()
+}
+
+fn aliases_of(pool: &PoolConfig) -> Vec<(Glob, Alias)> {
+    let alias = |(asked, sent): &(Glob, Arc<str>)| {
+        let alias = Alias {
+            sent: Arc::clone(sent),
+            written: serde_json::Value::from(&**sent).to_string().into(),
+        };
+        (asked.clone(), alias)
+    };
+    pool.model_aliases.iter().map(alias).collect()
 }
 
 /// A path goes to any subscription of the pool, so each provider must have opened it.

@@ -13,6 +13,7 @@ use crate::config::keys;
 use crate::config::value::Text;
 use crate::config::wire::Table;
 use crate::config::{ClientConfig, ClientKey};
+use crate::core::pools::Priority;
 use crate::secret::Secret;
 
 /// The fewest characters of a key in the file (K1).
@@ -48,7 +49,11 @@ impl Rules<'_> {
             limit.and_then(NonZeroU32::new)
         };
         let requests_per_minute = limit("requests_per_minute", 1_000_000);
+        let tokens_per_minute = limit("tokens_per_minute", 1_000_000_000);
         let max_in_flight = limit("max_in_flight", 10_000);
+        let priority = table.text("priority");
+        let priority = priority.and_then(|text| self.one_of(&text, &Priority::ALL, Priority::name));
+        let may_pin = table.boolean("may_pin", false);
         let (id, (place, key)) = (id?, key?);
         self.key_of_its_own(&place, &key, digests);
         Some(ClientConfig {
@@ -58,7 +63,10 @@ impl Rules<'_> {
             pools,
             models,
             requests_per_minute,
+            tokens_per_minute,
             max_in_flight,
+            priority: priority.unwrap_or_default(),
+            may_pin,
         })
     }
 

@@ -3,6 +3,7 @@
 //! fault. The result counts only where no fault was reported.
 
 mod client;
+mod fallback;
 mod pool;
 mod provider;
 mod route;
@@ -165,6 +166,26 @@ impl Rules<'_> {
             );
         }
         position
+    }
+
+    /// One of a closed list, by its name.
+    fn one_of<T: Copy>(
+        &self,
+        text: &Text,
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) -> Option<T> {
+        let found = all.iter().copied().find(|one| name(*one) == text.text);
+        if found.is_none() {
+            let mut names: Vec<String> =
+                all.iter().map(|one| format!("{:?}", name(*one))).collect();
+            let last = names.pop().unwrap_or_default();
+            self.report(
+                &text.place,
+                format!("must be {} or {last}", names.join(", ")),
+            );
+        }
+        found
     }
 
     /// The patterns of a key; `*` where it is missing. None at all would allow nothing, which is a fault.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Rules;
+use super::fallback::Fallback;
 use crate::config::fault::Place;
 use crate::config::value::Text;
 use crate::config::wire::Table;
 use crate::config::{PoolConfig, SubscriptionConfig, word};
+use crate::core::choice::strategy::Strategy;
 use crate::core::dialect::Dialect;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -30,13 +32,17 @@ impl Rules<'_> {
             .iter()
             .map(|one| (&*one.id, one.provider.dialect))
             .collect();
-        let tables = tables.into_iter();
-        tables
-            .filter_map(|table| {
-                let place = table.place().clone();
-                Some((place, self.pool(table, &dialects)?))
-            })
-            .collect()
+        let mut fallbacks = Vec::new();
+        let mut pools = Vec::new();
+        for table in tables {
+            let place = table.place().clone();
+            if let Some((pool, fallback)) = self.pool(table, &dialects) {
+                pools.push((place, pool));
+                fallbacks.push(fallback);
+            }
+        }
+        self.chains(&mut pools, &fallbacks);
+        pools
     }
 
     /// `dialects`: by subscription.
@@ -44,7 +50,7 @@ impl Rules<'_> {
         &self,
         mut table: Table<'_, '_>,
         dialects: &HashMap<&str, Dialect>,
-    ) -> Option<PoolConfig> {
+    ) -> Option<(PoolConfig, Fallback)> {
         let id = self.id(&mut table);
         let members = self.members(&mut table);
         let dialect = self.common_dialect(&members, dialects);
@@ -65,7 +71,12 @@ impl Rules<'_> {
         {
             self.report(&owner.place, "must be one of this pool's subscriptions");
         }
-        Some(PoolConfig {
+        let strategy = table.text("strategy");
+        let strategy = strategy.and_then(|text| self.one_of(&text, &Strategy::ALL, Strategy::name));
+        let fallback = self.fallback(&mut table, id.as_ref());
+        let fallback_after = table.duration("fallback_after", Duration::ZERO..=HOUR, seconds(2));
+        let model_aliases = self.model_aliases(&mut table);
+        let pool = PoolConfig {
             id: Arc::from(id?.text),
             dialect: dialect?,
             subscriptions: members.iter().map(|one| Arc::from(&*one.text)).collect(),
@@ -75,7 +86,12 @@ impl Rules<'_> {
             session_headers,
             stick_wait,
             default_owner: default_owner.map(|owner| Arc::from(owner.text)),
-        })
+            strategy: strategy.unwrap_or_default(),
+            fallback: Vec::new(),
+            fallback_after,
+            model_aliases,
+        };
+        Some((pool, fallback))
     }
 
     /// The subscriptions that exist, each once.

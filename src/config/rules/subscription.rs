@@ -1,15 +1,27 @@
-//! Rules of `[[subscription]]`: whose it is, its credential ready to send, its quota domain and what it may serve.
+//! Rules of `[[subscription]]`: whose it is, its credential ready to send, its quota domain and that domain's
+//! limits, and what it may serve.
 
 use std::collections::HashMap;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Rules;
 use super::provider::Provider;
 use crate::config::keys;
-use crate::config::value::Text;
+use crate::config::value::{Text, Value};
 use crate::config::wire::Table;
-use crate::config::{Glob, SubscriptionConfig};
+use crate::config::{Glob, LimitConfig, SubscriptionConfig};
+use crate::core::limit::reading::Dimension;
 use crate::secret::Credential;
+
+/// What a limit is per, in seconds.
+const PERIODS: [(&str, u64); 4] = [
+    ("second", 1),
+    ("minute", 60),
+    ("hour", 3600),
+    ("day", 86_400),
+];
 
 impl Rules<'_> {
     pub(super) fn subscriptions(
@@ -66,6 +78,8 @@ impl Rules<'_> {
                 "denies all models: set enabled = false instead",
             );
         }
+        let weight = table.number("weight", 1..=1000, 1);
+        let limits = self.limits(&mut table);
         let id: Arc<str> = Arc::from(id?.text);
         Some(SubscriptionConfig {
             provider: Arc::clone(&provider?.config),
@@ -78,6 +92,62 @@ impl Rules<'_> {
             max_in_flight,
             models,
             deny_models,
+            weight: NonZeroU16::new(weight).unwrap_or(NonZeroU16::MIN),
+            limits,
+        })
+    }
+
+    /// Each dimension once per time and set of models: of two, one would be forgotten.
+    fn limits(&self, table: &mut Table<'_, '_>) -> Vec<LimitConfig> {
+        /// More than any provider has, for its models one by one.
+        const MOST: usize = 256;
+        let items = table.take("limits").map(Value::items).unwrap_or_default();
+        if let Some(beyond) = items.get(MOST) {
+            beyond.fault(format!("is beyond {MOST} limits"));
+        }
+        let mut known = HashMap::new();
+        let mut limits = Vec::new();
+        for item in items {
+            let Some(table) = item.table(keys::LIMIT) else {
+                continue;
+            };
+            let place = table.place().clone();
+            let Some(limit) = self.limit(table) else {
+                continue;
+            };
+            let mut models: Vec<Box<str>> =
+                limit.models.iter().map(|glob| glob.0.clone()).collect();
+            if limit.models.iter().any(Glob::matches_all) {
+                models.clear();
+            }
+            models.sort_unstable();
+            models.dedup();
+            let other = known.insert((limit.dimension, limit.per, models), place.clone());
+            if let Some(other) = other {
+                let other = self.faults.tell(&other);
+                self.report(&place, format!("limits the same as {other}"));
+            }
+            limits.push(limit);
+        }
+        limits
+    }
+
+    fn limit(&self, mut table: Table<'_, '_>) -> Option<LimitConfig> {
+        let word = |table: &mut Table<'_, '_>, key| table.require(key).and_then(Value::text);
+        let dimension = word(&mut table, "dimension")
+            .and_then(|text| self.one_of(&text, &Dimension::ALL, Dimension::name));
+        let per =
+            word(&mut table, "per").and_then(|text| self.one_of(&text, &PERIODS, |per| per.0));
+        let limit = table
+            .require("limit")
+            .and_then(|value| value.number(1..=1_000_000_000_000))
+            .and_then(NonZeroU64::new);
+        let models = self.globs_or_all(&mut table, "models");
+        Some(LimitConfig {
+            dimension: dimension?,
+            per: Duration::from_secs(per?.1),
+            limit: limit?,
+            models,
         })
     }
 

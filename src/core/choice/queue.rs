@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::chain::Links;
 use super::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 use crate::core::limit::pacing::Size;
@@ -30,8 +31,10 @@ impl WaiterId {
 /// What one waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Whichever subscription frees first.
+    /// Whichever subscription of the chain frees first.
     Any,
+    /// Whichever of its own pool frees first, for a while (C5, `fallback_after`).
+    Own,
     /// The owner of its provider-side state.
     Must(SubscriptionIndex),
     /// The warm one, for a while (S2).
@@ -51,6 +54,8 @@ pub struct LaneKey {
     pub target: Target,
     /// Endpoints out of reach for them.
     pub tried: Tried,
+    /// Where they may fall back to, and what they ask there.
+    pub links: Links,
 }
 
 /// One who waits.

@@ -15,6 +15,7 @@ enum Mark {
     Failed,
     /// Its endpoint may be tried a second time.
     Forgiven,
+    Overloaded,
 }
 
 /// Marks of one request, inline. A grant from the waiting room empties the list: go on with a new one.
@@ -50,6 +51,11 @@ impl Tried {
     pub fn failed(&mut self, subscription: SubscriptionIndex) {
         self.mark(subscription, Mark::Failed);
         self.another = false;
+    }
+
+    /// C8 (b): its provider is overloaded. Heeded only where the request is to go elsewhere.
+    pub fn overloaded(&mut self, subscription: SubscriptionIndex) {
+        self.mark(subscription, Mark::Overloaded);
     }
 
     /// C8 (d): lets the endpoints that failed be tried again, once in a request. To be called 100 ms after the
@@ -100,6 +106,11 @@ impl Tried {
     /// Those whose endpoint is out.
     pub(crate) fn unreachable(&self) -> impl Iterator<Item = SubscriptionIndex> {
         self.with(Mark::Failed)
+    }
+
+    /// Those whose provider was overloaded.
+    pub(crate) fn overloads(&self) -> impl Iterator<Item = SubscriptionIndex> {
+        self.with(Mark::Overloaded)
     }
 
     /// What stays of it in the waiting room: the endpoints that are out.

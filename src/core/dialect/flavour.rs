@@ -2,6 +2,7 @@
 //! Which flavour an upstream has is the configuration's word, else its host's, else its dialect's.
 
 use super::Dialect;
+use crate::core::limit::reading::Counting;
 
 /// The corpus's provider name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,6 +153,16 @@ impl Flavour {
         }
     }
 
+    /// How its limiter counts tokens (C4).
+    pub const fn counting(self) -> Counting {
+        let anthropic = self.is_anthropic();
+        Counting {
+            input_without_cache: anthropic,
+            ignores_cache_reads: anthropic,
+            reserves_max_tokens: matches!(self, Self::OpenAi | Self::Azure),
+        }
+    }
+
     /// Whether limits of this provider are Anthropic's own: its API or a subscription of it.
     pub(super) const fn is_anthropic(self) -> bool {
         matches!(self, Self::Anthropic | Self::ClaudeSubscription)
@@ -202,5 +213,28 @@ mod tests {
             Flavour::Anthropic
         );
         assert_eq!(Flavour::of(Dialect::Generic, ""), Flavour::Generic);
+    }
+
+    // C4
+    #[test]
+    fn anthropic_leaves_the_cache_out_and_openai_reserves_what_is_asked_for() {
+        let table = [
+            (Flavour::Anthropic, (true, true, false)),
+            (Flavour::ClaudeSubscription, (true, true, false)),
+            (Flavour::OpenAi, (false, false, true)),
+            (Flavour::Azure, (false, false, true)),
+            (Flavour::OpenAiCompatible, (false, false, false)),
+            (Flavour::Groq, (false, false, false)),
+            (Flavour::Generic, (false, false, false)),
+        ];
+        for (flavour, expected) in table {
+            let counting = flavour.counting();
+            let found = (
+                counting.input_without_cache,
+                counting.ignores_cache_reads,
+                counting.reserves_max_tokens,
+            );
+            assert_eq!(found, expected, "{flavour:?}");
+        }
     }
 }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use super::Pools;
+use super::chain::place;
 use super::consequences::Consequences;
 use super::decide::{Asks, Decision, Wait};
 use super::demand::{Demand, RefusalReason, Refused, Size};
 use super::sweep::Touch;
 use super::ticket::Ticket;
+use crate::core::choice::chain::Via;
 use crate::core::choice::queue::{LaneKey, Waiter, WaiterId};
 use crate::core::choice::select::{EVERYBODY, Pick, mark};
 use crate::core::choice::session::Bound;
@@ -71,7 +73,7 @@ impl Pools {
         }
         let asks = Asks::of_demand(demand, tried, self.deadline(demand));
         match self.decide(&asks, now) {
-            Decision::Go(pick) => match self.take_for(demand, pick, now, consequences) {
+            Decision::Go(pick, via) => match self.take_for(demand, pick, via, now, consequences) {
                 Some(ticket) => Acquisition::Granted(ticket),
                 None => Acquisition::Refused(limited(now)),
             },
@@ -92,13 +94,13 @@ impl Pools {
         let deadline = self.deadline(demand);
         let asks = Asks::of_demand(demand, tried, deadline);
         match self.decide(&asks, now) {
-            Decision::Go(pick) if all_told => {
-                match self.take_for(demand, pick, now, consequences) {
+            Decision::Go(pick, via) if all_told => {
+                match self.take_for(demand, pick, via, now, consequences) {
                     Some(ticket) => Entrance::Granted(ticket),
                     None => Entrance::Refused(limited(now)),
                 }
             }
-            Decision::Go(_) => self.queue_up(demand, tried, None, now, consequences),
+            Decision::Go(..) => self.queue_up(demand, tried, None, now, consequences),
             Decision::Wait(wait) => self.queue_up(demand, tried, Some(wait), now, consequences),
             Decision::Refuse(refused) => Entrance::Refused(refused),
         }
@@ -128,8 +130,8 @@ impl Pools {
         let (own, lane) = self.queue.waiter(waiter)?;
         let asks = Asks::of_waiter(&self.queue.lane(lane)?.key, own);
         // Its time to wait for one subscription alone may end here too, and another be open.
-        if let Decision::Go(pick) = self.decide(&asks, now)
-            && self.grant(lane, waiter, pick, now, consequences)
+        if let Decision::Go(pick, via) = self.decide(&asks, now)
+            && self.grant(lane, waiter, (pick, via), now, consequences)
         {
             return None;
         }
@@ -149,7 +151,7 @@ impl Pools {
                 reason: wait.reason,
                 earliest: Some(wait.earliest),
             },
-            Decision::Go(_) => limited(now),
+            Decision::Go(..) => limited(now),
         }
     }
 
@@ -179,7 +181,7 @@ impl Pools {
         let (target, wake) = match self.decide(&asks, now) {
             Decision::Wait(wait) => (wait.target, wait.wake),
             // It has waited by having come here; its turn is with the keeper.
-            Decision::Go(_) | Decision::Refuse(_) => (super::sweep::target(demand, wait), now),
+            Decision::Go(..) | Decision::Refuse(_) => (super::sweep::target(demand, wait), now),
         };
         let Some(pool) = self.pools.get_mut(demand.pool.at()) else {
             return Entrance::Refused(FULL);
@@ -193,6 +195,7 @@ impl Pools {
             model: demand.model.clone().filter(|_| pool.restricts),
             target,
             tried,
+            links: demand.links.clone(),
         };
         let newcomer = Waiter {
             arrival: demand.arrival,
@@ -212,22 +215,32 @@ impl Pools {
         Entrance::Waiting { waiter, deadline }
     }
 
+    /// `None`: every ticket of the process is out, or the retry budget is spent.
     fn take_for(
         &mut self,
         demand: &Demand,
         pick: Pick,
+        via: Via,
         now: Timestamp,
         consequences: &mut Consequences,
     ) -> Option<Ticket> {
+        if demand.retry && !self.charge_retry(demand.pool, now) {
+            return None;
+        }
+        let own = (demand.pool, &demand.limit_group, &demand.model);
+        let (pool, group, model) = place(via, own, &demand.links);
         let taking = Taking {
-            pool: demand.pool,
-            group: demand.limit_group.clone(),
-            model: demand.model.clone(),
+            pool,
+            group: group.clone(),
+            model: model.clone(),
             session: demand.affinity.session(),
             size: demand.size,
             entropy: demand.entropy,
         };
-        let ticket = self.take(taking, pick, now);
+        let mut ticket = self.take(taking, pick, now);
+        if let Some(ticket) = &mut ticket {
+            self.mark_via(ticket, demand.pool, via, now, consequences);
+        }
         // Its session may have moved, and others of it wait.
         self.wake(now, consequences);
         ticket
@@ -271,7 +284,7 @@ impl Pools {
             self.bind(taking.pool, session, subscription);
         }
         self.tickets.issue(
-            subscription,
+            (subscription, taking.pool),
             group,
             attempt,
             probe,

@@ -224,6 +224,7 @@ impl Pools {
                 max_wait: row.max_wait,
                 max_waiting: row.max_waiting,
                 stick_wait: row.stick_wait,
+                fallback_after: row.fallback_after,
                 strategy: row.strategy,
                 retries: RetryBudget::new(),
                 waiting: 0,
@@ -244,6 +245,7 @@ impl Pools {
             pool.max_wait = row.max_wait;
             pool.max_waiting = row.max_waiting;
             pool.stick_wait = row.stick_wait;
+            pool.fallback_after = row.fallback_after;
             pool.strategy = row.strategy;
         }
         pool

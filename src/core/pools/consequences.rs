@@ -7,7 +7,8 @@ use crate::core::choice::queue::WaiterId;
 use crate::core::event::Event;
 
 const ANSWERS: usize = 64;
-const EVENTS: usize = 64;
+/// One for each grant that fell back, and those of what is observed.
+const EVENTS: usize = 2 * ANSWERS;
 
 /// Grants and refusals of waiters, events, and whether the keeper sleeps too long.
 #[derive(Debug)]

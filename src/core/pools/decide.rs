@@ -1,11 +1,12 @@
 //! Whether a request may go now, whom it takes, what it waits for, or why not (C1, C2, C5, C6, S2): one pure function
-//! for those who arrive and those who wait. Changes nothing. Law: the scan costs one look at a compact seat for each
-//! member that nothing speaks against.
+//! for those who arrive and those who wait; also when the further pools of its chain are asked (C5, C7). Changes
+//! nothing. Law: the scan costs one look at a compact seat for each member that nothing speaks against.
 
 use super::Pools;
 use super::demand::{Affinity, Demand, RefusalReason, Refused, Size};
 use super::pace::Pace;
 use super::table::Pool;
+use crate::core::choice::chain::{Link, Via, links};
 use crate::core::choice::queue::{LaneKey, Target, Waiter};
 use crate::core::choice::select::{Best, Offer, Pick, mark};
 use crate::core::choice::standing::{Absence, Cause, Standing};
@@ -24,6 +25,10 @@ pub(super) struct Asks<'a> {
     pub(super) model: Option<&'a str>,
     /// Nobody else will do.
     pub(super) owner: Option<SubscriptionIndex>,
+    /// The further pools of its chain.
+    pub(super) links: &'a [Link],
+    /// D6: only those are asked.
+    pub(super) elsewhere: bool,
     /// A `should` session.
     pub(super) session: Option<SessionKey>,
     pub(super) tried: &'a Tried,
@@ -39,7 +44,7 @@ pub(super) struct Asks<'a> {
 /// What follows.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Decision {
-    Go(Pick),
+    Go(Pick, Via),
     Wait(Wait),
     Refuse(Refused),
 }
@@ -78,18 +83,60 @@ impl Least {
     fn add(&mut self, standing: &Standing) {
         self.wake = self.wake.min(standing.wake);
         match standing.absence {
-            // Any other reason beside the model's own bar outweighs it (C6).
-            Some(Absence::Other) => self.absence = Some(Absence::Other),
-            Some(Absence::Model) => self.absence = self.absence.or(Some(Absence::Model)),
-            Some(Absence::NoCandidate) => {}
-            None => {
-                if !self.any || standing.until < self.until {
-                    self.until = standing.until;
-                    self.cause = standing.cause;
-                }
-                self.any = true;
-            }
+            Some(absence) => self.lack(absence),
+            None => self.bar(standing.until, standing.cause),
         }
+    }
+
+    /// Any other reason beside the model's own bar outweighs it (C6).
+    fn lack(&mut self, absence: Absence) {
+        match absence {
+            Absence::Other => self.absence = Some(Absence::Other),
+            Absence::Model => self.absence = self.absence.or(Some(Absence::Model)),
+            Absence::NoCandidate => {}
+        }
+    }
+
+    fn bar(&mut self, until: Timestamp, cause: Cause) {
+        if !self.any || until < self.until {
+            self.until = until;
+            self.cause = cause;
+        }
+        self.any = true;
+    }
+
+    /// That of another pool of the chain.
+    fn merge(&mut self, other: &Self) {
+        self.wake = self.wake.min(other.wake);
+        if let Some(absence) = other.absence {
+            self.lack(absence);
+        }
+        if other.any {
+            self.bar(other.until, other.cause);
+        }
+    }
+
+    fn reason(&self) -> RefusalReason {
+        match self.absence {
+            _ if self.any => RefusalReason::of(self.cause),
+            Some(absence) => RefusalReason::nobody(absence),
+            None => RefusalReason::PoolUnavailable,
+        }
+    }
+
+    /// C5, steps 4 and 5: it is waited for within the request's time.
+    fn wait_or_refuse(&self, deadline: Timestamp) -> Decision {
+        let reason = self.reason();
+        if !self.any || deadline < self.until {
+            let earliest = self.any.then_some(self.until);
+            return Decision::Refuse(Refused { reason, earliest });
+        }
+        Decision::Wait(Wait {
+            target: Target::Any,
+            earliest: self.until,
+            wake: self.wake,
+            reason,
+        })
     }
 }
 
@@ -102,36 +149,34 @@ impl Pools {
                 earliest: None,
             });
         };
-        let asks = &Asks {
-            pace: self.pace(asks),
-            ..*asks
-        };
+        let asks = &self.paced(*asks);
         if let Some(owner) = asks.owner {
             return self.decide_owner(owner, asks, now);
+        }
+        if asks.elsewhere {
+            let mut least = Least::NONE;
+            let found = self.fall_back(asks, &mut least, now);
+            return found.unwrap_or_else(|| least.wait_or_refuse(Timestamp::ZERO));
         }
         self.decide_warm(pool, asks, now)
             .unwrap_or_else(|| self.decide_any(pool, asks, now))
     }
 
-    /// S2, must: this subscription alone.
+    /// S2, must: this subscription alone, through the first pool of the chain that has it.
     fn decide_owner(&self, asked: SubscriptionIndex, asks: &Asks<'_>, now: Timestamp) -> Decision {
         let unavailable = |reason, earliest| Decision::Refuse(Refused { reason, earliest });
         let subscription = self.successor(asked);
-        let standing = self.standing(subscription, asks, now);
-        if !self.is_member(subscription, asks.pool) {
+        let Some((via, asks)) = self.pool_of_owner(subscription, asks) else {
             return unavailable(RefusalReason::OwnerUnavailable, None);
-        }
+        };
+        let standing = self.standing(subscription, &asks, now);
         match standing.absence {
             None => {}
             Some(Absence::Model) => return unavailable(RefusalReason::ModelUnavailable, None),
             Some(_) => return unavailable(RefusalReason::OwnerUnavailable, None),
         }
         if standing.is_open() {
-            let probe = standing.probe;
-            return Decision::Go(Pick {
-                subscription,
-                probe,
-            });
+            return Decision::Go(pick(subscription, &standing), via);
         }
         let reason = match standing.cause {
             Cause::Recheck => RefusalReason::OwnerUnavailable,
@@ -150,18 +195,9 @@ impl Pools {
 
     /// S2, should: the subscription it is bound to, if that one is open or frees in time. `None`: it moves.
     fn decide_warm(&self, pool: &Pool, asks: &Asks<'_>, now: Timestamp) -> Option<Decision> {
-        let bound = self.sessions.binding(asks.pool, &asks.session?)?;
-        let subscription = self.successor(bound);
-        if !self.is_member(subscription, asks.pool) || asks.tried.has_errored(subscription) {
-            return None;
-        }
-        let standing = self.standing(subscription, asks, now);
+        let (subscription, standing) = self.warm(asks, now)?;
         if standing.is_open() {
-            let probe = standing.probe;
-            return Some(Decision::Go(Pick {
-                subscription,
-                probe,
-            }));
+            return Some(Decision::Go(pick(subscription, &standing), Via::OWN));
         }
         let stick = (asks.arrival + pool.stick_wait).min(asks.deadline);
         let frees = standing.absence.is_none() && standing.until <= stick && now < stick;
@@ -175,8 +211,64 @@ impl Pools {
         })
     }
 
-    /// The best of the pool that is open (C2), else whichever frees first (C5, C6).
+    /// The subscription that its session is bound to in this pool.
+    fn warm(&self, asks: &Asks<'_>, now: Timestamp) -> Option<(SubscriptionIndex, Standing)> {
+        let bound = self.sessions.binding(asks.pool, &asks.session?)?;
+        let subscription = self.successor(bound);
+        if !self.is_member(subscription, asks.pool) || asks.tried.has_errored(subscription) {
+            return None;
+        }
+        Some((subscription, self.standing(subscription, asks, now)))
+    }
+
+    /// C5's steps: the best of the pool that is open (C2), what frees in it soon, the first further pool with room,
+    /// whichever of the chain frees first, a refusal (C6).
     fn decide_any(&self, pool: &Pool, asks: &Asks<'_>, now: Timestamp) -> Decision {
+        let mut least = match self.scan(pool, asks, now) {
+            Ok(pick) => return Decision::Go(pick, Via::OWN),
+            Err(least) => least,
+        };
+        if !asks.links.is_empty() {
+            let patience = (asks.arrival + pool.fallback_after).min(asks.deadline);
+            if least.any && least.until <= patience && now < patience {
+                return Decision::Wait(Wait {
+                    target: Target::Own,
+                    earliest: least.until,
+                    wake: least.wake.min(patience),
+                    reason: least.reason(),
+                });
+            }
+            if let Some(found) = self.fall_back(asks, &mut least, now) {
+                return found;
+            }
+        }
+        least.wait_or_refuse(asks.deadline)
+    }
+
+    /// The first further pool with room; there too a session goes where its prompt cache is, if that one is open.
+    /// `None`: none has, and `least` knows when.
+    fn fall_back(&self, asks: &Asks<'_>, least: &mut Least, now: Timestamp) -> Option<Decision> {
+        for (via, asks) in asks.of_links() {
+            let pool = self.pools.get(asks.pool.at());
+            let Some(pool) = pool.filter(|pool| !pool.removed) else {
+                continue;
+            };
+            let asks = self.paced(asks);
+            if let Some((subscription, standing)) = self.warm(&asks, now)
+                && standing.is_open()
+            {
+                return Some(Decision::Go(pick(subscription, &standing), via));
+            }
+            match self.scan(pool, &asks, now) {
+                Ok(pick) => return Some(Decision::Go(pick, via)),
+                Err(other) => least.merge(&other),
+            }
+        }
+        None
+    }
+
+    /// The best of one pool that is open, else what bars its members.
+    fn scan(&self, pool: &Pool, asks: &Asks<'_>, now: Timestamp) -> Result<Pick, Least> {
         let mut best = Best::default();
         let mut least = Least::NONE;
         let untried = asks.tried.is_empty();
@@ -215,24 +307,7 @@ impl Pools {
                 least.add(&standing);
             }
         }
-        if let Some(pick) = best.pick() {
-            return Decision::Go(pick);
-        }
-        let reason = match least.absence {
-            _ if least.any => RefusalReason::of(least.cause),
-            Some(absence) => RefusalReason::nobody(absence),
-            None => RefusalReason::PoolUnavailable,
-        };
-        if !least.any || asks.deadline < least.until {
-            let earliest = least.any.then_some(least.until);
-            return Decision::Refuse(Refused { reason, earliest });
-        }
-        Decision::Wait(Wait {
-            target: Target::Any,
-            earliest: least.until,
-            wake: least.wake,
-            reason,
-        })
+        best.pick().ok_or(least)
     }
 }
 
@@ -249,6 +324,8 @@ impl<'a> Asks<'a> {
             mark: mark(&demand.limit_group),
             model: demand.model.as_deref(),
             owner,
+            links: links(&demand.links),
+            elsewhere: demand.elsewhere,
             session: demand.affinity.session(),
             tried,
             arrival: demand.arrival,
@@ -263,7 +340,7 @@ impl<'a> Asks<'a> {
     pub(super) fn of_waiter(key: &'a LaneKey, waiter: &Waiter) -> Self {
         let owner = match key.target {
             Target::Must(owner) => Some(owner),
-            Target::Any | Target::Stick(_) => None,
+            Target::Any | Target::Own | Target::Stick(_) => None,
         };
         Self {
             pool: key.pool,
@@ -271,6 +348,8 @@ impl<'a> Asks<'a> {
             mark: mark(&key.group),
             model: key.model.as_deref(),
             owner,
+            links: links(&key.links),
+            elsewhere: false,
             session: waiter.session,
             tried: &key.tried,
             arrival: waiter.arrival,
@@ -279,5 +358,12 @@ impl<'a> Asks<'a> {
             size: waiter.size,
             pace: Pace::default(),
         }
+    }
+}
+
+const fn pick(subscription: SubscriptionIndex, standing: &Standing) -> Pick {
+    Pick {
+        subscription,
+        probe: standing.probe,
     }
 }

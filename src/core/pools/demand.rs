@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::choice::chain::Links;
 use crate::core::choice::standing::{Absence, Cause};
 use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 pub use crate::core::limit::pacing::Size;
@@ -17,6 +18,13 @@ pub struct Demand {
     pub limit_group: LimitGroup,
     /// Held against `models` and `deny_models`; `None`: it names none, and every subscription may have it.
     pub model: Option<Arc<str>>,
+    /// Where it may fall back to (C7).
+    pub links: Links,
+    /// D6: its own pool is done with, and so are the providers that were overloaded: only the links are asked, and
+    /// nothing is waited for.
+    pub elsewhere: bool,
+    /// C8: charged to the retry budget of its own pool when it is granted, and refused where that is spent.
+    pub retry: bool,
     /// Whom it wants.
     pub affinity: Affinity,
     /// When it arrived: its place in the waiting room, and what all waits count from. Kept when it is tried again.
@@ -40,6 +48,9 @@ impl Demand {
             pool,
             limit_group,
             model: None,
+            links: None,
+            elsewhere: false,
+            retry: false,
             affinity: Affinity::None,
             arrival,
             max_wait: None,
@@ -61,6 +72,25 @@ pub enum Priority {
     Normal,
     /// Served last.
     Low,
+}
+
+impl Priority {
+    /// All, the first served first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// As the configuration and clients name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// By that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
 }
 
 /// Whom a request wants (S2).
@@ -133,4 +163,43 @@ pub struct Refused {
     /// When it is worth coming back; what ends by an event stands for a second from now. `None`: neither an
     /// instant nor an event would help, or the waiting room is full.
     pub earliest: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // C4
+    #[test]
+    fn a_rough_size_is_the_clients_word_or_a_quarter_of_the_bytes_and_an_answer() {
+        let table = [
+            ((0, None, None), (0, 0)),
+            ((3, None, None), (0, 1024)),
+            ((4000, None, None), (1000, 1024)),
+            ((4000, Some(100), None), (1000, 100)),
+            ((4000, Some(0), None), (1000, 0)),
+            ((4000, Some(64_000), None), (1000, 1024)),
+            ((4000, Some(100), Some(70)), (70, 100)),
+            ((4000, None, Some(70)), (70, 1024)),
+        ];
+        for ((bytes, max_tokens, estimated), expected) in table {
+            let size = Size {
+                bytes,
+                max_tokens,
+                estimated,
+            };
+            assert_eq!(size.rough(), expected, "{size:?}");
+        }
+    }
+
+    // F9
+    #[test]
+    fn priorities_have_names_that_lead_back_and_the_higher_comes_first() {
+        for priority in Priority::ALL {
+            assert_eq!(Priority::parse(priority.name()), Some(priority));
+        }
+        assert_eq!(Priority::parse("urgent"), None);
+        assert!(Priority::ALL.is_sorted());
+        assert_eq!(Priority::ALL[1], Priority::default());
+    }
 }

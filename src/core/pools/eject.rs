@@ -107,6 +107,8 @@ impl Pools {
                 mark: mark(group),
                 model: None,
                 owner: None,
+                links: &[],
+                elsewhere: false,
                 session: None,
                 tried: &Tried::new(),
                 arrival: now,

@@ -103,6 +103,8 @@ pub struct PoolLayout {
     pub max_waiting: usize,
     /// How long a `should` session waits for its own subscription, from the arrival (S2).
     pub stick_wait: Duration,
+    /// A request that falls back does so only where this pool's own instant lies beyond this, from its arrival (C5).
+    pub fallback_after: Duration,
     /// How it chooses among what is open.
     pub strategy: Strategy,
 }
@@ -115,6 +117,7 @@ impl Default for PoolLayout {
             max_wait: Duration::from_secs(30),
             max_waiting: 1_000,
             stick_wait: Duration::from_secs(2),
+            fallback_after: Duration::from_secs(2),
             strategy: Strategy::default(),
         }
     }

@@ -8,6 +8,7 @@
 
 mod acquire;
 mod apply;
+mod chain;
 mod consequences;
 mod decide;
 mod demand;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 use self::table::{Domain, Pool, Provider, Subscription};
 use self::ticket::Tickets;
+pub use crate::core::choice::chain::{Link, Links, MOST_POOLS, Via};
 use crate::core::choice::queue::Queue;
 use crate::core::choice::select::Seat;
 use crate::core::choice::session::{HandleOwner, Handles, Sessions};

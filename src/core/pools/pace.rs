@@ -13,10 +13,13 @@ use crate::core::choice::strategy::{Candidate, Strategy};
 use crate::core::event::{Change, Event};
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::ledger::usage::Usage;
-use crate::core::limit::pacing::{Ending, Group, Limit, Need, Room};
-use crate::core::limit::reading::{Counting, Readings};
+use crate::core::limit::pacing::{Amounts, Ending, Group, Limit, Need, Room};
+use crate::core::limit::reading::{Counting, DIMENSIONS, Readings};
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::core::time::Timestamp;
+
+/// Reserved by nobody.
+const NOTHING: Amounts = [0.0; DIMENSIONS];
 
 /// What a request needs, and where that is looked up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,8 +119,11 @@ impl Pools {
             }
             Class::RateLimited | Class::QuotaExhausted if first => {
                 out.paced = true;
+                out.returned = true;
                 let book = &mut self.book;
-                book.read(domain, &ticket.group, readings, amounts, sent, now);
+                let returned = &Ending::Returned;
+                book.settle(domain, &ticket.group, returned, amounts, false, sent, now);
+                book.read(domain, &ticket.group, readings, &NOTHING, sent, now);
                 let (scope, wait) = (verdict.scope, verdict.wait);
                 book.refused(domain, &ticket.group, scope, wait, amounts, sent, now);
             }
@@ -145,7 +151,13 @@ impl Pools {
             return;
         };
         let (domain, counting) = (own.domain, own.counting);
-        let answered = self.tickets.out(ticket).is_some_and(|out| out.paced);
+        let (answered, returned) = self
+            .tickets
+            .out(ticket)
+            .map_or((false, false), |out| (out.paced, out.returned));
+        if returned {
+            return;
+        }
         let ending = ending(outcome, usage, counting);
         if let (Ending::Served(_), Outcome::Answered(_)) = (&ending, outcome) {
             let input = prompt(usage, counting);

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::Pools;
 use super::acquire::Taking;
+use super::chain::place;
 use super::consequences::Consequences;
 use super::decide::{Asks, Decision, Wait};
 use super::demand::{Affinity, Demand, Refused};
+use crate::core::choice::chain::Via;
 use crate::core::choice::queue::{Lane, LaneId, Target, Waiter, WaiterId};
 use crate::core::choice::select::Pick;
 use crate::core::choice::standing::EVENT;
@@ -92,11 +94,11 @@ impl Pools {
         let Touch::Subscription(subscription) = touch else {
             return true;
         };
-        let target = match lane.key.target {
-            Target::Any => subscription,
-            Target::Must(owner) | Target::Stick(owner) => self.successor(owner),
-        };
-        target == subscription && self.is_member(subscription, lane.key.pool)
+        match lane.key.target {
+            Target::Any => self.is_in_chain(subscription, &lane.key),
+            Target::Own => self.is_member(subscription, lane.key.pool),
+            Target::Must(owner) | Target::Stick(owner) => self.successor(owner) == subscription,
+        }
     }
 
     fn ask_head(
@@ -114,12 +116,12 @@ impl Pools {
         };
         let late = waiter.deadline + LATENESS < now;
         match self.decide(&Asks::of_waiter(&own.key, waiter), now) {
-            Decision::Go(pick) if !late => {
-                if !self.grant(lane, id, pick, now, consequences) {
+            Decision::Go(pick, via) if !late => {
+                if !self.grant(lane, id, (pick, via), now, consequences) {
                     self.block(lane, round, now + EVENT);
                 }
             }
-            Decision::Go(_) | Decision::Refuse(_) => {
+            Decision::Go(..) | Decision::Refuse(_) => {
                 let refused = self.truth(&own.key, waiter, now);
                 self.refuse(id, refused, consequences);
             }
@@ -159,7 +161,7 @@ impl Pools {
         let of_it = |waiter: &Waiter| waiter.session == Some(session);
         let sticks = |pools: &Self, lane: &Lane| match lane.key.target {
             Target::Stick(warm) => lane.key.pool == pool && pools.successor(warm) == left,
-            Target::Any | Target::Must(_) => false,
+            Target::Any | Target::Own | Target::Must(_) => false,
         };
         while let Some(id) = self.queue.find_waiter(|lane| sticks(self, lane), of_it) {
             self.retarget(id, Target::Stick(now_at), Timestamp::ZERO);
@@ -171,28 +173,30 @@ impl Pools {
         &mut self,
         lane: LaneId,
         id: WaiterId,
-        pick: Pick,
+        (pick, via): (Pick, Via),
         now: Timestamp,
         consequences: &mut Consequences,
     ) -> bool {
         let Some(key) = self.queue.lane(lane).map(|lane| &lane.key) else {
             return false;
         };
-        let (pool, group, model) = (key.pool, key.group.clone(), key.model.clone());
+        let own = key.pool;
+        let (pool, group, model) = place(via, (own, &key.group, &key.model), &key.links);
         let Some((waiter, _)) = self.queue.waiter(id) else {
             return false;
         };
         let taking = Taking {
             pool,
-            group,
-            model,
+            group: group.clone(),
+            model: model.clone(),
             session: waiter.session,
             size: waiter.size,
             entropy: waiter.entropy,
         };
-        let Some(ticket) = self.take(taking, pick, now) else {
+        let Some(mut ticket) = self.take(taking, pick, now) else {
             return false;
         };
+        self.mark_via(&mut ticket, own, via, now, consequences);
         self.leave(id);
         consequences.grants.push((id, ticket));
         true
@@ -211,7 +215,7 @@ impl Pools {
         now: Timestamp,
         consequences: &mut Consequences,
     ) {
-        let sticks = matches!(wait.target, Target::Stick(_));
+        let sticks = matches!(wait.target, Target::Stick(_) | Target::Own);
         let refused = Refused {
             reason: wait.reason,
             earliest: Some(wait.earliest),

@@ -72,6 +72,7 @@ pub(super) struct Pool {
     pub(super) max_wait: Duration,
     pub(super) max_waiting: usize,
     pub(super) stick_wait: Duration,
+    pub(super) fallback_after: Duration,
     pub(super) strategy: Strategy,
     pub(super) retries: RetryBudget,
     pub(super) waiting: usize,

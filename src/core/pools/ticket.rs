@@ -1,7 +1,8 @@
 //! The pure half of a lease: what was taken, by whom, and since when; and the table of all that are out. Law: a ticket
 //! moves, it is never copied; its slot is freed once, so that what is in flight can be counted again from the table.
 
-use crate::core::id::{LimitGroup, SubscriptionIndex};
+use crate::core::choice::chain::Via;
+use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
 use crate::core::limit::breaker::Attempt;
 use crate::core::limit::pacing::Amounts;
 use crate::core::limit::verdict::Verdict;
@@ -15,6 +16,8 @@ pub const MOST_TICKETS: usize = 1 << 16;
 #[must_use = "a ticket that is dropped leaks its slot"]
 pub struct Ticket {
     pub(super) subscription: SubscriptionIndex,
+    pub(super) pool: PoolIndex,
+    pub(super) via: Via,
     pub(super) group: LimitGroup,
     pub(super) attempt: Attempt,
     pub(super) probe: bool,
@@ -28,6 +31,16 @@ impl Ticket {
     /// Who serves.
     pub const fn subscription(&self) -> SubscriptionIndex {
         self.subscription
+    }
+
+    /// Through which pool.
+    pub const fn pool(&self) -> PoolIndex {
+        self.pool
+    }
+
+    /// Which of its chain's pools that is.
+    pub const fn via(&self) -> Via {
+        self.via
     }
 
     /// When it was granted.
@@ -59,6 +72,8 @@ pub(super) struct Out {
     pub(super) failed: bool,
     /// Pacing has counted it as answered, or as refused.
     pub(super) paced: bool,
+    /// What it had reserved has been given back.
+    pub(super) returned: bool,
 }
 
 /// All tickets that are out.
@@ -84,7 +99,7 @@ impl Tickets {
     /// `None`: all are out.
     pub(super) fn issue(
         &mut self,
-        subscription: SubscriptionIndex,
+        (subscription, pool): (SubscriptionIndex, PoolIndex),
         group: LimitGroup,
         attempt: Attempt,
         probe: bool,
@@ -108,6 +123,8 @@ impl Tickets {
         };
         Some(Ticket {
             subscription,
+            pool,
+            via: Via::OWN,
             group,
             attempt,
             probe,

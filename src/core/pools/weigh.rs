@@ -27,6 +27,7 @@ impl Pools {
         if own.draining
             || !own.models.allow(asks.model)
             || self.is_ruled_out(subscription, own, asks.tried)
+            || (asks.elsewhere && self.is_overloaded(own, asks.tried))
         {
             return Standing::absent(Absence::NoCandidate);
         }
@@ -92,6 +93,14 @@ impl Pools {
         };
         (tried.wants_another() && tried.has_errored(subscription))
             || tried.unreachable().any(shares)
+    }
+
+    /// D6: its provider was overloaded for this request.
+    fn is_overloaded(&self, own: &Subscription, tried: &Tried) -> bool {
+        tried.overloads().any(|other| {
+            let other = self.subscriptions.get(other.at());
+            other.is_some_and(|other| other.provider == own.provider)
+        })
     }
 
     /// C8 (a): it, or its domain for this limit group, refused this request, which has not waited since.

@@ -32,6 +32,10 @@ pub(super) struct Scanner<T: 'static> {
     member: Option<&'static Member<T>>,
     text: Text,
     kept: Kept,
+    /// How many bytes were fed before those that are being looked at.
+    at: u64,
+    /// Where the string that is being read began.
+    begun: u64,
 }
 
 /// A value kept as it stands.
@@ -83,6 +87,8 @@ impl<T: Copy + 'static> Scanner<T> {
             member: None,
             text: Text::default(),
             kept: Kept::default(),
+            at: 0,
+            begun: 0,
         }
     }
 
@@ -98,8 +104,10 @@ impl<T: Copy + 'static> Scanner<T> {
 
     /// The next bytes.
     pub(super) fn feed(&mut self, bytes: &[u8], visitor: &mut impl Visitor<T>) {
+        let fed = self.at;
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_over() {
+            self.at = fed + (bytes.len() - rest.len()) as u64;
             rest = match self.state {
                 State::KeyText | State::Text => self.text(rest, visitor),
                 State::Scalar => self.scalar(rest, visitor),
@@ -112,6 +120,7 @@ impl<T: Copy + 'static> Scanner<T> {
                 _ => self.step(rest, visitor),
             };
         }
+        self.at = fed + bytes.len() as u64;
     }
 
     /// The next byte, where it alone decides.
@@ -167,6 +176,7 @@ impl<T: Copy + 'static> Scanner<T> {
         match (first, take) {
             (b'"', Some(Take::Text(limit))) => {
                 self.text.begin(limit);
+                self.begun = self.at;
                 self.state = State::Text;
             }
             (b'"', _) => self.state = State::SkipText(0),
@@ -213,6 +223,7 @@ impl<T: Copy + 'static> Scanner<T> {
         } else {
             let value = self.text.get().map_or(Value::TooLong, Value::Text);
             if let Some(member) = self.member {
+                visitor.place(member.tag, self.begun..self.at + taken as u64);
                 self.stopped |= visitor.value(member.tag, value).is_break();
             }
             self.ended(visitor);

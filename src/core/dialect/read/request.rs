@@ -3,7 +3,7 @@
 //! gzip, binary, an array) is not read at all. Whether a fault refuses the request is the proxy's to decide; the law
 //! kept here is K7's: a body that could name one model to us and another to the provider has a fault.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::json::Scanner;
 use super::table::{Member, Take, Value, Visitor};
@@ -18,6 +18,8 @@ pub const MAX_SESSION: usize = 1024;
 pub struct RequestFacts {
     /// The model as the client writes it; `None`: none was named, or `null`.
     pub model: Option<String>,
+    /// Where the body has the string that `model` was read from, in bytes, its quotes counted.
+    pub model_at: Option<Range<u64>>,
     /// The first fault found; reading stopped there.
     pub fault: Option<RequestFault>,
     /// Whether `stream` is `true`.
@@ -146,6 +148,13 @@ impl RequestReader {
 }
 
 impl Visitor<Tag> for Reading {
+    fn place(&mut self, tag: Tag, bytes: Range<u64>) {
+        // A second `model` is a fault: then the place is of no use.
+        if matches!(tag, Tag::Model) {
+            self.facts.model_at = Some(bytes);
+        }
+    }
+
     fn value(&mut self, tag: Tag, value: Value<'_>) -> ControlFlow<()> {
         let facts = &mut self.facts;
         match tag {
@@ -238,7 +247,8 @@ mod tests {
         assert_eq!(facts(body).fault, expected, "{body}");
     }
 
-    /// What serde_json makes of a body that names no member of interest twice but in the same way.
+    /// What serde_json makes of a body that names no member of interest twice but in the same way. Of a model it does
+    /// not know the place.
     fn oracle(body: &str) -> RequestFacts {
         let body: Json = serde_json::from_str(body).unwrap();
         let text = |pointer: &str| {
@@ -256,6 +266,7 @@ mod tests {
         };
         RequestFacts {
             model,
+            model_at: None,
             fault,
             stream: body.get("stream") == Some(&Json::Bool(true)),
             max_tokens: number("max_completion_tokens")
@@ -360,7 +371,11 @@ mod tests {
                 let faults = [RequestFault::DuplicateModel, RequestFault::ModelNotText, RequestFault::ModelTooLong];
                 prop_assert!(faults.map(Some).contains(&facts.fault), "{}", body);
             } else if facts.fault.is_none() {
-                prop_assert_eq!(facts, oracle(&body), "{}", body);
+                // F10: the place holds the name and nothing else
+                let written = facts.model_at.clone().map(|at| &body[at.start as usize..at.end as usize]);
+                let named = written.map(|written| serde_json::from_str::<String>(written).unwrap());
+                prop_assert_eq!(&named, &facts.model, "{}", body);
+                prop_assert_eq!(RequestFacts { model_at: None, ..facts }, oracle(&body), "{}", body);
             } else {
                 prop_assert_eq!(facts.fault, oracle(&body).fault, "{}", body);
             }
@@ -388,7 +403,10 @@ mod tests {
             "metadata": {"user_id": "u-1", "other": {"user_id": "no"}},
             "messages": [{"role": "user", "content": "\"model\": \"no\", {[ \\", "model": "no", "stream": false}],
         });
-        let facts = facts(&body.to_string());
+        let facts = RequestFacts {
+            model_at: None,
+            ..facts(&body.to_string())
+        };
         assert_eq!(facts, oracle(&body.to_string()));
         assert_eq!(facts.model.as_deref(), Some("claude-opus-4-8"));
         assert_eq!(facts.user_id.as_deref(), Some("u-1"));

@@ -1,7 +1,7 @@
 //! Which members of a JSON object a scan looks for, and how it tells of them. The scan itself is `json`'s; what a
 //! member means is its visitor's.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// A member worth knowing.
 #[derive(Debug)]
@@ -46,6 +46,9 @@ pub(super) enum Value<'a> {
 pub(super) trait Visitor<T> {
     /// A member of the table; each time, where it is named twice. `Break`: the scan is over.
     fn value(&mut self, tag: T, value: Value<'_>) -> ControlFlow<()>;
+
+    /// Where a string lies that [`Visitor::value`] tells next: in bytes fed before it, its quotes counted.
+    fn place(&mut self, _tag: T, _bytes: Range<u64>) {}
 
     /// The value is whole; of an array of values: one of them.
     fn end(&mut self) {}

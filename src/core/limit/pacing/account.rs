@@ -11,7 +11,7 @@ use crate::core::time::Timestamp;
 
 /// Over how long corrections are averaged into others' use.
 const MEMORY: f64 = 5.0;
-/// In which others' use that no reading shows any more is forgotten.
+/// In which others' use is forgotten while readings agree with the account.
 const FORGETTING: f64 = 30.0;
 /// Part of what is under way by which its estimates may be too low.
 const MISJUDGED: f64 = 0.15;
@@ -35,7 +35,7 @@ pub struct Account {
     others: f64,
     /// How much they take at once.
     chunk: f64,
-    /// When a reading was heeded last.
+    /// When the request was sent that brought the latest reading.
     read: Timestamp,
     extremes: Extremes,
 }
@@ -146,7 +146,6 @@ impl Account {
             self.at = now;
         } else if passed > 0.0 {
             self.level = (self.level + self.gain() * passed).min(self.limit);
-            self.others *= (-passed / FORGETTING).exp();
             self.at = now;
         }
     }
@@ -173,8 +172,8 @@ impl Account {
     /// The provider refused for want of this: nothing is left (16.7).
     pub fn empty(&mut self, now: Timestamp) {
         self.advance(now);
+        self.note(now);
         self.level = self.level.min(0.0);
-        self.extremes = Extremes::default();
         self.note(now);
     }
 
@@ -211,8 +210,11 @@ impl Account {
             self.extremes.shift(correction);
             self.note(now);
             self.blame(correction, under_way.all);
+        } else if 0.0 < self.others {
+            let since = sent.since(self.read).as_secs_f64().min(MEMORY);
+            self.others *= (-since / FORGETTING).exp();
         }
-        self.read = now;
+        self.read = self.read.max(sent);
     }
 
     /// Of two readings of one window the smaller stays (STYLE).

@@ -24,6 +24,24 @@ pub struct Size {
     pub estimated: Option<u64>,
 }
 
+impl Size {
+    /// Input and output tokens that it may come to, before anything was learned of its model: the client's word or a
+    /// quarter of the bytes, and what it lets the answer have, at most 1,024.
+    pub const fn rough(&self) -> (u64, u64) {
+        const OUTPUT: u64 = 1024;
+        let input = match self.estimated {
+            Some(estimated) => estimated,
+            None => self.bytes / 4,
+        };
+        let output = match self.max_tokens {
+            Some(most) if most < OUTPUT => most,
+            _ if 0 < self.bytes => OUTPUT,
+            _ => 0,
+        };
+        (input, output)
+    }
+}
+
 /// What a request needs, before it is known whose limits count how.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Need {

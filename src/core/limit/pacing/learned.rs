@@ -151,7 +151,7 @@ impl Learned {
         }
     }
 
-    /// What was sent at the instant was refused, until `end`. `false`: too little was sent to learn from.
+    /// What was sent at the instant, and has been returned, was refused, until `end`. `false`: too little was sent to learn from.
     pub fn refused(
         &mut self,
         amount: f64,
@@ -160,7 +160,6 @@ impl Learned {
         now: Timestamp,
     ) -> bool {
         self.roll(now);
-        self.returned(amount, sent);
         if self.is_known() && sent < self.refused {
             return true;
         }

@@ -101,6 +101,21 @@ fn mixed() -> Layout {
     layout
 }
 
+/// To the other pool.
+fn chain(pool: u16, model: u8, bits: u64) -> Links {
+    let model = match bits % 8 {
+        0..3 => model,
+        3 => 2,
+        _ => return None,
+    };
+    let link = Link {
+        pool: PoolIndex(pool),
+        limit_group: group(&format!("m{model}")),
+        model: Some(Arc::from(format!("m{model}"))),
+    };
+    Some(Arc::from([link]))
+}
+
 /// D3's holders, by name; a domain that is not named is its subscription's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Whose {
@@ -208,12 +223,18 @@ impl History {
         } else {
             Tried::new()
         };
+        // Half of them may fall back to the other pool, some by another name of the model.
+        let demand = Demand {
+            links: chain(1 - pool, model, entropy >> 8),
+            ..demand
+        };
         let truthful =
             |refused: &Refused, now| refused.earliest.is_none_or(|earliest| now <= earliest);
         match self.world.try_acquire(&demand, &tried) {
             Acquisition::Granted(ticket) => {
                 assert!(!tried.has_refused(ticket.subscription()));
                 self.check_reach(&ticket, &tried);
+                self.check_chain(&ticket, &demand);
                 self.grant(ticket);
             }
             Acquisition::Refused(refused) => assert!(truthful(&refused, self.world.now)),
@@ -255,6 +276,21 @@ impl History {
         let endpoint = |of: SubscriptionIndex| self.world.pools.subscriptions[of.at()].endpoint;
         let on = endpoint(ticket.subscription());
         assert!(tried.unreachable().all(|failed| endpoint(failed) != on));
+    }
+
+    /// C7, F10: it goes through a pool of its chain, to one of that pool, which takes the model that is sent there.
+    fn check_chain(&self, ticket: &Ticket, demand: &Demand) {
+        let link = ticket.via().link().map(|at| {
+            let link = &demand.links.as_ref().unwrap()[at];
+            (link.pool, &link.limit_group, &link.model)
+        });
+        let (pool, group, model) =
+            link.unwrap_or((demand.pool, &demand.limit_group, &demand.model));
+        assert_eq!((ticket.pool(), &ticket.group), (pool, group));
+        let pools = &self.world.pools;
+        assert!(pools.is_member(ticket.subscription(), pool));
+        let own = &pools.subscriptions[ticket.subscription().at()];
+        assert!(own.models.allow(model.as_deref()));
     }
 
     fn answer(&mut self, nth: usize, verdict: Verdict, observe: bool) {
@@ -387,11 +423,14 @@ impl History {
             }
             let kept = self.kept.remove(&waiter).expect("it waited");
             self.check_reach(&ticket, &kept);
-            if demand.affinity == Affinity::None && kept.is_empty() {
+            self.check_chain(&ticket, &demand);
+            let own = ticket.via() == Via::OWN;
+            if own && demand.affinity == Affinity::None && kept.is_empty() {
                 // Of those alike, who came first goes first.
                 let behind = self.waiters.iter().filter(|(id, (other, _))| {
                     other.pool == demand.pool
                         && other.model == demand.model
+                        && other.links == demand.links
                         && other.affinity == Affinity::None
                         && other.arrival < demand.arrival
                         && self.kept[*id].is_empty()

@@ -2,6 +2,7 @@
 //! time and carries out what a balancer would.
 
 mod affinity;
+mod fallback;
 mod laws;
 mod limits;
 mod reload;
@@ -245,6 +246,17 @@ impl World {
     #[track_caller]
     fn answered_on(&mut self, wanted: SubscriptionIndex, verdict: Verdict) {
         let ticket = self.take_on(wanted);
+        self.answer(ticket, verdict);
+    }
+
+    /// One request through this pool with this answer.
+    #[track_caller]
+    fn answered_on_pool(&mut self, pool: PoolIndex, verdict: Verdict) {
+        let demand = Demand {
+            pool,
+            ..self.demand()
+        };
+        let ticket = self.grant(&demand);
         self.answer(ticket, verdict);
     }
 

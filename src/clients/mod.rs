@@ -1,6 +1,8 @@
 //! Who calls: clients found by their key, and what each may use, how often and how much at once. What a refusal
-//! looks like is the proxy's. Keeps K1 (keys are known by a keyed digest only) and K2: a request that one limit
-//! refuses costs nothing of another.
+//! looks like is the proxy's. Keeps K1 (keys are known by a keyed digest only) and K2: of the limits that are asked
+//! together, before the body is read, one that refuses costs nothing of the other.
+
+mod tokens;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +22,12 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::{ClientConfig, ClientKey, Glob};
+use crate::core::id::ClientIndex;
+use crate::core::pools::Priority;
 use crate::core::time::Timestamp;
+
+pub use self::tokens::Taken;
+use self::tokens::Tokens;
 
 /// All clients of one configuration.
 #[derive(Clone)]
@@ -52,7 +59,7 @@ impl Clients {
     }
 
     /// The clients of another configuration. What a client of the same id has in flight goes on counting, and its
-    /// requests per minute do where their limit is the same.
+    /// requests and tokens per minute do where their limit is the same.
     pub fn reloaded(&self, configs: &[ClientConfig]) -> Self {
         let before: HashMap<&str, &Arc<Client>> = self
             .by_tag
@@ -61,13 +68,15 @@ impl Clients {
             .collect();
         let mut by_tag: Vec<(Tag, Arc<Client>)> = configs
             .iter()
-            .map(|config| {
+            .enumerate()
+            .map(|(place, config)| {
                 let digest = match &config.key {
                     ClientKey::Plain(key) => Sha256::digest(key.expose()).into(),
                     ClientKey::Sha256(digest) => *digest,
                 };
                 let before = before.get(&*config.id).copied();
-                let client = Client::new(config, before, self.clock);
+                let index = u16::try_from(place).map_or(ClientIndex::NOBODY, ClientIndex);
+                let client = Client::new(config, index, before, self.clock);
                 (self.tag(&digest), Arc::new(client))
             })
             .collect();
@@ -111,11 +120,18 @@ pub struct Client {
     pub id: Arc<str>,
     /// Whose sessions and handles its requests see: its tenant, else itself.
     pub owner: Arc<str>,
+    /// Its place in the file.
+    pub index: ClientIndex,
+    /// Its class in the waiting room, unless a request asks for a lower one.
+    pub priority: Priority,
+    /// Whether its requests may name their subscription.
+    pub may_pin: bool,
     pools: Vec<Glob>,
     models: Vec<Glob>,
     requests_per_minute: Option<NonZeroU32>,
     max_in_flight: Option<NonZeroU32>,
     limiter: Option<Arc<Limiter>>,
+    tokens: Option<Arc<Tokens>>,
     in_flight: Arc<InFlight>,
     clock: Clock,
 }
@@ -135,7 +151,12 @@ pub enum ClientLimited {
 }
 
 impl Client {
-    fn new(config: &ClientConfig, before: Option<&Arc<Self>>, clock: Clock) -> Self {
+    fn new(
+        config: &ClientConfig,
+        index: ClientIndex,
+        before: Option<&Arc<Self>>,
+        clock: Clock,
+    ) -> Self {
         let limiter = match before {
             Some(before) if before.requests_per_minute == config.requests_per_minute => {
                 before.limiter.clone()
@@ -145,14 +166,25 @@ impl Client {
                 Arc::new(Limiter::direct_with_clock(quota, OwnClock(clock)))
             }),
         };
+        let tokens = config.tokens_per_minute.map(|limit| {
+            let before = before.and_then(|before| before.tokens.as_ref());
+            match before.filter(|before| before.per_minute() == limit) {
+                Some(before) => Arc::clone(before),
+                None => Arc::new(Tokens::new(limit, clock)),
+            }
+        });
         Self {
             id: Arc::clone(&config.id),
             owner: Arc::clone(config.tenant.as_ref().unwrap_or(&config.id)),
+            index,
+            priority: config.priority,
+            may_pin: config.may_pin,
             pools: config.pools.clone(),
             models: config.models.clone(),
             requests_per_minute: config.requests_per_minute,
             max_in_flight: config.max_in_flight,
             limiter,
+            tokens,
             in_flight: before
                 .map(|before| Arc::clone(&before.in_flight))
                 .unwrap_or_default(),
@@ -184,6 +216,17 @@ impl Client {
         *in_flight = in_flight.saturating_add(1);
         drop(in_flight);
         Ok(Permit(Arc::clone(&self.in_flight)))
+    }
+
+    /// Takes what a request may come to from its tokens per minute. `None`: they are not limited.
+    ///
+    /// # Errors
+    /// There are not as many, and how long until there are; never zero.
+    pub fn take_tokens(&self, tokens: u64) -> Result<Option<Taken>, Duration> {
+        match &self.tokens {
+            Some(bucket) => bucket.take(tokens).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Its requests that are under way.
@@ -300,7 +343,10 @@ mod tests {
             pools: vec![Glob("*".into())],
             models: vec![Glob("*".into())],
             requests_per_minute: None,
+            tokens_per_minute: None,
             max_in_flight: None,
+            priority: Priority::Normal,
+            may_pin: false,
         }
     }
 
@@ -510,6 +556,37 @@ mod tests {
         drop(permit);
         let limited = client.admit().unwrap_err();
         assert!(matches!(limited, ClientLimited::Requests { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_per_minute_live_through_a_reload_that_leaves_them_as_they_are() {
+        // O2, K2
+        let limited = |tokens| ClientConfig {
+            tokens_per_minute: NonZeroU32::new(tokens),
+            ..config("a")
+        };
+        let clients = Clients::new(&[limited(600)], Clock::new());
+        let taken = find_a(&clients).take_tokens(600).unwrap().unwrap();
+        let again = clients.reloaded(&[config("b"), limited(600)]);
+        assert!(find_a(&again).take_tokens(1).is_err());
+        // What began before a reload is settled where it was taken.
+        taken.settle(500);
+        find_a(&again).take_tokens(100).unwrap();
+        assert!(find_a(&again).take_tokens(1).is_err());
+        let more = again.reloaded(&[limited(1200)]);
+        find_a(&more).take_tokens(1200).unwrap();
+        let none = more.reloaded(&[config("a")]);
+        assert!(find_a(&none).take_tokens(u64::MAX).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_client_has_its_place_in_the_file_whatever_its_key() {
+        // C5
+        let configs: Vec<ClientConfig> = ["c", "a", "b"].map(config).into();
+        let clients = Clients::new(&configs, Clock::new());
+        for (place, id) in ["c", "a", "b"].into_iter().enumerate() {
+            assert_eq!(clients.find(&key(id)).unwrap().index.at(), place);
+        }
     }
 
     #[tokio::test(start_paused = true)]
