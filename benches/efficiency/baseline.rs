@@ -9,6 +9,7 @@ use authpool::core::limit::verdict::{Class, Verdict};
 use authpool::core::time::Timestamp;
 
 use super::chooser::{Chooser, Course, Fault, Grant, Next, Outbox, Reply};
+use super::load::Load;
 
 const COOLDOWN: Duration = Duration::from_secs(60);
 const MOST_TRIES: u8 = 3;
@@ -55,7 +56,7 @@ impl Chooser for InTurn {
         }
     }
 
-    fn end(&mut self, _: Grant, _: Verdict, _: &Usage, _: Timestamp, _: &mut Outbox) {}
+    fn end(&mut self, _: Grant, _: &Load, _: Verdict, _: &Usage, _: Timestamp, _: &mut Outbox) {}
 
     fn after(&mut self, course: &mut Course, _: usize, verdict: &Verdict, _: Timestamp) -> Next {
         match verdict.class {
@@ -64,7 +65,7 @@ impl Chooser for InTurn {
         }
     }
 
-    fn expire(&mut self, _: &mut Course, _: Timestamp, _: &mut Outbox) -> Option<Fault> {
+    fn expire(&mut self, _: usize, _: &mut Course, _: Timestamp, _: &mut Outbox) -> Option<Fault> {
         None
     }
 
@@ -99,7 +100,7 @@ impl Chooser for AtRandom {
 
     fn head(&mut self, _: &Grant, _: &Verdict, _: &Readings, _: Timestamp, _: &mut Outbox) {}
 
-    fn end(&mut self, _: Grant, _: Verdict, _: &Usage, _: Timestamp, _: &mut Outbox) {}
+    fn end(&mut self, _: Grant, _: &Load, _: Verdict, _: &Usage, _: Timestamp, _: &mut Outbox) {}
 
     fn after(&mut self, course: &mut Course, _: usize, verdict: &Verdict, _: Timestamp) -> Next {
         match verdict.class {
@@ -109,7 +110,7 @@ impl Chooser for AtRandom {
         }
     }
 
-    fn expire(&mut self, _: &mut Course, _: Timestamp, _: &mut Outbox) -> Option<Fault> {
+    fn expire(&mut self, _: usize, _: &mut Course, _: Timestamp, _: &mut Outbox) -> Option<Fault> {
         None
     }
 

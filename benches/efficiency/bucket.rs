@@ -16,6 +16,8 @@ pub struct Bucket {
     /// A minute's worth: how much comes in a minute, and the most that it holds.
     pub limit: u64,
     level: i64,
+    /// The highest level: a minute's worth.
+    most: i64,
     /// Up to when it is filled; of a window, when the present one began.
     at: u64,
     window: bool,
@@ -29,21 +31,27 @@ impl Bucket {
             dimension,
             limit,
             level: limit as i64 * UNIT,
+            most: limit as i64 * UNIT,
             at,
             window: phase.is_some(),
         }
     }
 
+    /// Filled to a share.
+    pub fn begun_at(mut self, share: f64) -> Self {
+        self.level = (self.most as f64 * share) as i64;
+        self
+    }
+
     /// Lets time pass.
     pub fn fill(&mut self, now: u64) {
-        let full = self.limit as i64 * UNIT;
         let elapsed = now.saturating_sub(self.at);
         if !self.window {
             let gained = elapsed as i64 * self.limit as i64;
-            self.level = (self.level + gained).min(full);
+            self.level = (self.level + gained).min(self.most);
             self.at = now.max(self.at);
         } else if elapsed >= MINUTE {
-            self.level = full;
+            self.level = self.most;
             self.at += elapsed / MINUTE * MINUTE;
         }
     }
@@ -67,8 +75,28 @@ impl Bucket {
 
     /// Gives units back.
     pub fn give(&mut self, units: u64) {
-        let full = self.limit as i64 * UNIT;
-        self.level = (self.level + units as i64 * UNIT).min(full);
+        self.level = (self.level + units as i64 * UNIT).min(self.most);
+    }
+
+    /// Its limit becomes another; it holds no more than that.
+    pub fn resize(&mut self, limit: u64) {
+        self.limit = limit;
+        self.most = limit as i64 * UNIT;
+        self.level = self.level.min(self.most);
+    }
+
+    /// Holds less than full, by what it gains in so many microseconds.
+    pub fn lag(&mut self, micros: u64) {
+        if !self.window {
+            self.most = (self.limit * (MINUTE - micros)) as i64;
+            self.level = self.level.min(self.most);
+        }
+    }
+
+    /// What is left of a window, not lost before its end; of a bucket its debt, below zero.
+    pub fn unspent(&self) -> f64 {
+        let level = self.level();
+        if self.window { level } else { level.min(0.0) }
     }
 
     /// What is left, in whole units; never below zero.

@@ -9,7 +9,7 @@ use authpool::core::limit::reading::Dimension;
 use super::bucket::Bucket;
 use super::load::{MODELS, SECOND, SHARES, Source};
 use super::provider::Provider;
-use super::settings::Setting;
+use super::setting::Setting;
 
 /// In requests a second.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub fn of(setting: &Setting, source: &Source, provider: &Provider) -> Rates {
                 continue;
             }
             let rate = |limit: f64| limit / 60.0 / need / SHARES[model];
-            let others = setting.foreign * limits[setting.shared_account()];
+            let others = setting.foreign * limits[setting.marked_account()];
             foreign = foreign.min(rate(others));
             pool = pool.min(rate(limits.iter().sum::<f64>() - others));
         }

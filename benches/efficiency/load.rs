@@ -5,6 +5,8 @@
 pub const SECOND: u64 = 1_000_000;
 /// What every request lets its answer have.
 pub const MAX_TOKENS: u64 = 4_096;
+/// To the provider's limiter, in microseconds.
+pub const LONGEST_WAY: u64 = 16_000;
 /// The models asked for, each a limit group with limits of its own.
 pub const MODELS: [&str; 2] = ["alpha", "beta"];
 /// How much of the load, and of every account's limits, each model has.
@@ -72,7 +74,7 @@ impl Source {
             input,
             output: log_normal(random, 300.0, 0.8).clamp(50.0, 1_500.0) as u64,
             client,
-            way: 1_000 + random.u64(0..15_000),
+            way: random.u64(1_000..LONGEST_WAY),
             head: seconds(log_normal(random, 0.5, 0.5).clamp(0.2, 1.5)),
             refusal: 10_000 + random.u64(0..60_000),
             length: seconds(log_normal(random, 2.0, 0.9).clamp(0.2, 8.0) * self.slowness),

@@ -1,9 +1,10 @@
 //! How much of the pooled capacity becomes answers, and what it costs in refusals and waits (X5): every strategy and
 //! two baselines, on simulated providers with the limits' real semantics, from a start with nothing learned.
 //!
-//! `cargo bench --bench efficiency` runs every setting with three seeds; `-- --setting NAME --strategy NAME
-//! --seconds N --seed N --trace` narrows it. Time is virtual: an hour takes seconds. Started by `cargo test`, it runs
-//! one short setting.
+//! `cargo bench --bench efficiency` runs every setting with three seeds on virtual time, where an hour takes seconds,
+//! and then some of them on real sockets, against the release binary. `-- --setting NAME --strategy NAME --seconds N
+//! --seed N --trace --virtual --real` narrows it; names may be cut short. Started by `cargo test`, it runs one short
+//! setting.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,13 +17,19 @@
 mod baseline;
 mod bucket;
 mod capacity;
+mod check;
 mod chooser;
 mod driver;
 mod load;
 mod options;
+mod oracle;
+mod pooled;
+mod process;
 mod provider;
 mod reader;
+mod real;
 mod report;
+mod setting;
 mod settings;
 mod tally;
 mod trace;
@@ -34,11 +41,13 @@ use authpool::core::choice::strategy::Strategy;
 use authpool::core::time::Timestamp;
 
 use self::baseline::{AtRandom, InTurn};
-use self::chooser::{Chooser, Fleet, Pooled};
+use self::chooser::Chooser;
 use self::driver::{Driver, START};
 use self::options::Options;
+use self::oracle::Oracle;
+use self::pooled::{Fleet, Pooled};
 use self::report::Runs;
-use self::settings::Setting;
+use self::setting::Setting;
 use self::tally::Figures;
 
 const KEYS: usize = 8;
@@ -49,12 +58,13 @@ enum Contender {
     Pooled(Strategy),
     InTurn,
     AtRandom,
+    Oracle,
 }
 
 impl Contender {
     fn all() -> impl Iterator<Item = Self> {
         let pooled = Strategy::ALL.into_iter().map(Self::Pooled);
-        pooled.chain([Self::InTurn, Self::AtRandom])
+        pooled.chain([Self::InTurn, Self::AtRandom, Self::Oracle])
     }
 
     fn name(self) -> String {
@@ -62,6 +72,7 @@ impl Contender {
             Self::Pooled(strategy) => strategy.name().to_owned(),
             Self::InTurn => "baseline-in-turn".to_owned(),
             Self::AtRandom => "baseline-random".to_owned(),
+            Self::Oracle => "oracle".to_owned(),
         }
     }
 
@@ -80,6 +91,11 @@ impl Contender {
             }
             Self::InTurn => Box::new(InTurn::new(KEYS)),
             Self::AtRandom => Box::new(AtRandom::new(KEYS, seed)),
+            Self::Oracle => {
+                let plan = setting.plan(START);
+                let start = Timestamp::from_micros(START);
+                Box::new(Oracle::new(plan, setting.bound, seed, start))
+            }
         }
     }
 }
@@ -95,16 +111,30 @@ fn main() {
             std::process::exit(2);
         }
     };
+    if !full {
+        check::all();
+    }
     let mut aims = Vec::new();
     let all = settings::all();
     for setting in &all {
-        if !options.wants_setting(setting.name, &all) {
+        if !options.wants_virtual() || !options.wants_setting(setting.name, &all) {
             continue;
         }
         if let Some(default) = table(setting, &options) {
             aims.push((setting.clone(), default));
         }
     }
+    let all = real::settings();
+    for setting in all.iter().filter(|_| full && options.wants_real()) {
+        if options.wants_setting(setting.name, &all) {
+            aims.push((setting.clone(), on_sockets(setting, &options)));
+        }
+    }
+    close(aims);
+}
+
+/// What the default strategy reached, beside what it was to reach.
+fn close(aims: Vec<(Setting, Vec<Figures>)>) {
     if aims.iter().any(|(setting, _)| !setting.targets.is_empty()) {
         println!("\ntargets of headroom, mean of the seeds");
     }
@@ -140,6 +170,19 @@ fn table(setting: &Setting, options: &Options) -> Option<Vec<Figures>> {
         });
     }
     default
+}
+
+/// One run of the default strategy, in real time.
+fn on_sockets(setting: &Setting, options: &Options) -> Vec<Figures> {
+    report::head(setting, capacity::typical(setting));
+    let seed = options.seeds.first().copied().unwrap_or(1);
+    let figures = vec![real::run(setting, seed, options.real_seconds)];
+    report::row(&Runs {
+        setting,
+        chooser: Strategy::default().name().to_owned(),
+        figures: figures.clone(),
+    });
+    figures
 }
 
 /// One run for each seed, side by side unless they are traced.

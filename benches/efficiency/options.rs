@@ -1,6 +1,8 @@
 //! What the command line asks for.
 
-use super::settings::Setting;
+use authpool::core::choice::strategy::Strategy;
+
+use super::setting::Setting;
 use super::trace::Trace;
 
 /// What to run.
@@ -12,8 +14,18 @@ pub struct Options {
     pub seconds: u64,
     /// A run each.
     pub seeds: Vec<u64>,
+    /// Of a run on real sockets.
+    pub real_seconds: u64,
     /// Print the provider's first 429s.
     pub trace: bool,
+    /// Not on virtual time, or not on real sockets.
+    without: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    Virtual,
+    Real,
 }
 
 impl Options {
@@ -28,7 +40,9 @@ impl Options {
                 strategy: None,
                 seconds: 600,
                 seeds: vec![1, 2, 3],
+                real_seconds: 75,
                 trace: false,
+                without: None,
             }
         } else {
             Self {
@@ -36,7 +50,9 @@ impl Options {
                 strategy: None,
                 seconds: 10,
                 seeds: vec![1],
+                real_seconds: 75,
                 trace: false,
+                without: None,
             }
         };
         let mut arguments = arguments.iter();
@@ -49,9 +65,14 @@ impl Options {
             match argument.as_str() {
                 "--setting" => options.setting = Some(value()?.clone()),
                 "--strategy" => options.strategy = Some(value()?.clone()),
-                "--seconds" => options.seconds = number(value()?)?,
+                "--seconds" => {
+                    options.seconds = number(value()?)?;
+                    options.real_seconds = options.seconds;
+                }
                 "--seed" => options.seeds = vec![number(value()?)?],
                 "--trace" => options.trace = true,
+                "--virtual" => options.without = Some(Time::Real),
+                "--real" => options.without = Some(Time::Virtual),
                 "--bench" | "--test" => {}
                 // What cargo's own test options come to.
                 _ if !full => {}
@@ -74,6 +95,16 @@ impl Options {
         self.strategy
             .as_ref()
             .is_none_or(|own| name.starts_with(own.as_str()))
+    }
+
+    /// Whether anything is to run on virtual time.
+    pub fn wants_virtual(&self) -> bool {
+        self.without != Some(Time::Virtual)
+    }
+
+    /// Whether anything is to run on real sockets: the default strategy does.
+    pub fn wants_real(&self) -> bool {
+        self.without != Some(Time::Real) && self.wants_strategy(Strategy::default().name())
     }
 
     /// A trace for a run.

@@ -30,6 +30,8 @@ pub struct Plan {
     pub accounts: Vec<usize>,
     /// The limits of a size of one.
     pub rates: Rates,
+    /// How full the buckets are at the start: a share.
+    pub start: f64,
     /// A key that flaps.
     pub flap: Option<usize>,
     /// From when to when everything is answered 529.
@@ -67,7 +69,7 @@ impl Provider {
             SHARES.map(|share| {
                 let bucket = |&(dimension, rate): &(Dimension, f64)| {
                     let limit = (rate * size as f64 * share).round() as u64;
-                    Bucket::new(dimension, limit, now, phase)
+                    Bucket::new(dimension, limit, now, phase).begun_at(plan.start)
                 };
                 plan.rates.iter().map(bucket).collect()
             })
@@ -91,16 +93,9 @@ impl Provider {
         if flaps && self.random.bool() {
             return refused(words::flapping(self.plan.habit, self.random.u64(1..=3)));
         }
+        let worst = self.shortest(key, load, now);
         let account = self.plan.accounts[key];
         let buckets = &mut self.buckets[account][load.model];
-        let mut worst = None;
-        for (at, bucket) in buckets.iter_mut().enumerate() {
-            bucket.fill(now);
-            let wait = bucket.lacks(asked(bucket.dimension, load), now);
-            if wait > worst.map_or(0, |(_, wait)| wait) {
-                worst = Some((at, wait));
-            }
-        }
         let Some((at, wait)) = worst else {
             for bucket in buckets {
                 bucket.take(taken(bucket.dimension, load));
@@ -116,6 +111,32 @@ impl Provider {
             spoken: words::limited(habit, model, shown, organisation, short, wait, now),
             short: Some((short.dimension, short.level())),
         }
+    }
+
+    /// The bucket that lacks what a request needs for the longest, and until when; `None`: all have it.
+    fn shortest(&mut self, key: usize, load: &Load, now: u64) -> Option<(usize, u64)> {
+        let buckets = &mut self.buckets[self.plan.accounts[key]][load.model];
+        let mut worst = None;
+        for (at, bucket) in buckets.iter_mut().enumerate() {
+            bucket.fill(now);
+            let wait = bucket.lacks(asked(bucket.dimension, load), now);
+            if wait > worst.map_or(0, |(_, wait)| wait) {
+                worst = Some((at, wait));
+            }
+        }
+        worst
+    }
+
+    /// How long until a key has all that a request needs, in microseconds.
+    pub fn wait(&mut self, key: usize, load: &Load, now: u64) -> u64 {
+        self.shortest(key, load, now).map_or(0, |(_, wait)| wait)
+    }
+
+    /// What a key has left of a dimension for a model, in shares of the limit; once filled.
+    pub fn share(&self, key: usize, model: usize, dimension: Dimension) -> f64 {
+        let mut buckets = self.buckets[self.plan.accounts[key]][model].iter();
+        let bucket = buckets.find(|bucket| bucket.dimension == dimension);
+        bucket.map_or(0.0, |bucket| bucket.level() / bucket.limit as f64)
     }
 
     /// The head of a served answer, its limits read now.
@@ -142,6 +163,20 @@ impl Provider {
                 Dimension::Requests | Dimension::InputTokens => {}
             }
         }
+    }
+
+    /// The limits of an account change by a factor.
+    pub fn resize(&mut self, account: usize, factor: f64, now: u64) {
+        for bucket in self.buckets[account].iter_mut().flatten() {
+            bucket.fill(now);
+            bucket.resize((bucket.limit as f64 * factor).round() as u64);
+        }
+    }
+
+    /// All buckets hold less than full, by what they gain in so many microseconds.
+    pub fn lag(&mut self, micros: u64) {
+        let buckets = self.buckets.iter_mut().flatten().flatten();
+        buckets.for_each(|bucket| bucket.lag(micros));
     }
 
     /// What is in all buckets of a dimension now, and what they will have gained by `to`.
@@ -174,13 +209,27 @@ impl Provider {
         filled.collect()
     }
 
-    /// What running requests hold of a dimension and will give back.
-    pub fn reserved(&self, dimension: Dimension) -> f64 {
+    /// What running requests hold of tokens and will give back: there at the beginning of a time, not at its end.
+    fn reserved(&self, dimension: Dimension) -> f64 {
         if dimension == Dimension::Tokens {
             self.reserved as f64
         } else {
             0.0
         }
+    }
+
+    /// What of a supply does not count at the end of a time: what windows still have, which is not lost yet, and what
+    /// running requests will give back. Less what was taken beyond what there was: tokens of answers are counted when
+    /// they have been made.
+    pub fn unspent(&mut self, dimension: Dimension, now: u64) -> f64 {
+        let held = self.reserved(dimension);
+        let buckets = self.buckets.iter_mut().flatten().flatten();
+        let of_dimension = buckets.filter(|bucket| bucket.dimension == dimension);
+        let unspent = of_dimension.map(|bucket| {
+            bucket.fill(now);
+            bucket.unspent()
+        });
+        held + unspent.sum::<f64>()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table, and what stands between the default strategy and the targets.
 
-use super::settings::{Setting, Target};
+use super::setting::{Setting, Target};
 use super::tally::{Figures, METRICS, Metric};
 
 /// How a metric is printed: its head, and the digits behind the point.

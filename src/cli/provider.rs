@@ -34,7 +34,7 @@ const FAULT: u8 = 2;
 ///
 /// Limits: {"key-a":{"requests_per_minute":60,"tokens_per_minute":90000,"input_tokens_per_minute":...,
 /// "output_tokens_per_minute":...,"requests_burst":5,"tokens_burst":...,"concurrent":4,"model":"m",
-/// "window_seconds":60}}
+/// "window_seconds":60,"start_percent":100,"reserves_max_tokens":false,"silent":false}}
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct ProviderArgs {

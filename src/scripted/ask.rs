@@ -115,6 +115,8 @@ pub(super) struct Ask {
     pub(super) include_usage: bool,
     /// How many tokens the answer has.
     pub(super) output_tokens: u64,
+    /// How many the request lets it have; 0 where it does not say.
+    pub(super) most: u64,
     /// Whether the request's own bound made it shorter.
     pub(super) cut_short: bool,
     pub(super) store: bool,
@@ -132,6 +134,8 @@ pub(super) struct Ask {
 pub(super) struct Scripted {
     /// Tokens of the answer.
     output_tokens: Option<u64>,
+    /// Tokens of the prompt, instead of what its bytes come to.
+    input_tokens: Option<u64>,
     /// Milliseconds between two events.
     pub(super) gap_ms: u64,
     /// Milliseconds before the head.
@@ -173,17 +177,17 @@ impl Ask {
         }
         let members: Members = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let wanted = members.scripted.output_tokens.unwrap_or(TOKENS).max(1);
-        let bound = members
+        let stated = members
             .max_tokens
             .or(members.max_completion_tokens)
-            .or(members.max_output_tokens)
-            .unwrap_or(MOST_TOKENS)
-            .clamp(1, MOST_TOKENS);
+            .or(members.max_output_tokens);
+        let bound = stated.unwrap_or(MOST_TOKENS).clamp(1, MOST_TOKENS);
         Ok(Self {
             model: members.model,
             stream: members.stream.unwrap_or(false),
             include_usage: members.stream_options.is_some_and(|set| set.include_usage),
             output_tokens: wanted.min(bound),
+            most: stated.map_or(0, |_| bound),
             cut_short: wanted > bound,
             store: members.store.unwrap_or(true),
             previous_response: members.previous_response_id,
@@ -197,9 +201,10 @@ impl Ask {
         self.model.as_deref().unwrap_or("scripted-1")
     }
 
-    /// Tokens of the prompt: a quarter of the body's bytes.
-    pub(super) const fn input_tokens(&self) -> u64 {
-        self.bytes.div_ceil(4)
+    /// Tokens of the prompt: a quarter of the body's bytes, unless the request says another number.
+    pub(super) fn input_tokens(&self) -> u64 {
+        let quarter = self.bytes.div_ceil(4);
+        self.scripted.input_tokens.unwrap_or(quarter)
     }
 }
 

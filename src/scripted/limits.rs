@@ -1,17 +1,17 @@
-//! Real limits of a credential: token buckets for requests and tokens, and a cap on what runs at once. Arithmetic is
-//! in integers, so that a stated wait is true to the microsecond. A refused request takes nothing. The wording of a
-//! refusal is left to the dialects.
+//! Real limits of a credential: buckets for requests and tokens, and a cap on what runs at once. A refused request
+//! takes nothing; what a running one only reserves comes back when it ends. The buckets' arithmetic is `bucket`'s, the
+//! wording of a refusal the dialects'.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::bucket::Bucket;
+pub(super) use super::bucket::{Dimension, Need, Reading, Refusal};
 use crate::core::time::Timestamp;
-
-const MINUTE: u128 = 60_000_000;
 
 /// What a credential may do. An absent member is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -35,33 +35,24 @@ pub struct Limits {
     pub concurrent: Option<u32>,
     /// Absent: buckets fill continuously. Else they are filled up in full every so many seconds, and not between.
     pub window_seconds: Option<u64>,
+    /// How full the buckets are at first, in percent; absent: 100.
+    pub start_percent: Option<u64>,
+    /// Of tokens of both kinds all that a request lets its answer have counts while it runs; what it did not need
+    /// comes back when it ends.
+    pub reserves_max_tokens: bool,
+    /// Answers do not say where these limits stand; refusals tell their wait all the same.
+    pub silent: bool,
 }
 
-/// What is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Dimension {
-    Requests,
-    Tokens,
-    InputTokens,
-    OutputTokens,
-    Concurrency,
-}
-
-/// How full a bucket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reading {
-    pub(super) dimension: Dimension,
-    pub(super) limit: u64,
-    pub(super) remaining: u64,
-    /// Until it is full again.
-    pub(super) full_in: Duration,
-}
-
-/// What a request takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) input: u64,
-    pub(super) output: u64,
+/// Where the limits of a credential stand, as its answers show it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Nothing limits it: far from any limit.
+    Plenty,
+    /// So.
+    Stated(Vec<Reading>),
+    /// Nothing is said.
+    Nothing,
 }
 
 /// Whether a request may be served.
@@ -70,30 +61,26 @@ pub(super) enum Admission {
     /// Nothing limits this credential.
     Free,
     /// It may; the slot is held while it runs.
-    Granted(Vec<Reading>, Slots),
+    Granted(Shown, Slots),
     /// It may not.
-    Refused(Refusal, Vec<Reading>),
+    Refused(Refusal, Shown),
 }
 
-/// Why not, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) dimension: Dimension,
-    pub(super) limit: u64,
-    pub(super) used: u64,
-    pub(super) asked: u64,
-    /// Until the same request would pass; `None`: it never would, or nobody can say.
-    pub(super) wait: Option<Duration>,
-}
-
-/// The places held by a running request; dropping frees them.
+/// What a running request holds; dropping gives it back.
 #[derive(Debug, Default)]
-pub(super) struct Slots(Vec<Arc<AtomicU32>>);
+pub(super) struct Slots {
+    places: Vec<Arc<AtomicU32>>,
+    /// Tokens that it reserved beyond what it needs, beside where they go back to.
+    reserved: Vec<(Arc<AtomicU64>, u64)>,
+}
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        for running in &self.0 {
+        for running in &self.places {
             running.fetch_sub(1, Ordering::AcqRel);
+        }
+        for (returned, tokens) in &self.reserved {
+            returned.fetch_add(*tokens, Ordering::AcqRel);
         }
     }
 }
@@ -167,13 +154,24 @@ fn admit(accounts: &mut [&mut Account], need: Need, now: Timestamp) -> Admission
             account.take(need, &mut slots);
         }
     }
-    let readings = accounts
-        .iter()
-        .flat_map(|account| account.buckets.iter().map(|bucket| bucket.reading(now)))
-        .collect();
+    let shown = shown(accounts, now);
     match refused {
-        Some(refusal) => Admission::Refused(refusal, readings),
-        None => Admission::Granted(readings, slots),
+        Some(refusal) => Admission::Refused(refusal, shown),
+        None => Admission::Granted(shown, slots),
+    }
+}
+
+fn shown(accounts: &[&mut Account], now: Timestamp) -> Shown {
+    let mut stating = accounts.iter().filter(|account| !account.silent).peekable();
+    if stating.peek().is_none() {
+        return Shown::Nothing;
+    }
+    let buckets = stating.flat_map(|account| &account.buckets);
+    let readings: Vec<Reading> = buckets.map(|bucket| bucket.reading(now)).collect();
+    if readings.is_empty() {
+        Shown::Plenty
+    } else {
+        Shown::Stated(readings)
     }
 }
 
@@ -184,6 +182,10 @@ struct Account {
     buckets: Vec<Bucket>,
     concurrent: Option<u32>,
     running: Arc<AtomicU32>,
+    reserves: bool,
+    /// Tokens that came back since the buckets were last filled.
+    returned: Arc<AtomicU64>,
+    silent: bool,
 }
 
 impl Account {
@@ -210,7 +212,8 @@ impl Account {
         ]
         .into_iter()
         .filter_map(|(dimension, rate, burst)| {
-            rate.map(|rate| Bucket::new(dimension, rate, burst.unwrap_or(rate), window))
+            let bucket = |rate| Bucket::new(dimension, rate, burst.unwrap_or(rate), window);
+            rate.map(|rate| bucket(rate).at_percent(limits.start_percent.unwrap_or(100)))
         })
         .collect();
         Self {
@@ -218,14 +221,22 @@ impl Account {
             buckets,
             concurrent: limits.concurrent,
             running: Arc::default(),
+            reserves: limits.reserves_max_tokens,
+            returned: Arc::default(),
+            silent: limits.silent,
         }
     }
 
     fn refusals(&mut self, need: Need, now: Timestamp) -> Vec<Refusal> {
         let mut refusals = Vec::new();
+        let returned = self.returned.swap(0, Ordering::AcqRel);
         for bucket in &mut self.buckets {
+            // Filling stops at full, so that it is the same whether what came back counts before or after.
+            if bucket.dimension == Dimension::Tokens {
+                bucket.give(returned);
+            }
             bucket.fill(now);
-            refusals.extend(bucket.refusal(bucket.asked(need), now));
+            refusals.extend(bucket.refusal(bucket.asked(need, self.reserves), now));
         }
         let running = self.running.load(Ordering::Acquire);
         if let Some(cap) = self.concurrent.filter(|cap| running >= *cap) {
@@ -242,120 +253,22 @@ impl Account {
 
     fn take(&mut self, need: Need, slots: &mut Slots) {
         for bucket in &mut self.buckets {
-            let asked = bucket.asked(need);
-            bucket.level = bucket.level.saturating_sub(u128::from(asked) * MINUTE);
+            bucket.take(bucket.asked(need, self.reserves));
+        }
+        if self.reserves {
+            let unneeded = need.most.saturating_sub(need.output);
+            let returned = Arc::clone(&self.returned);
+            slots.reserved.push((returned, unneeded));
         }
         if self.concurrent.is_some() {
             self.running.fetch_add(1, Ordering::AcqRel);
-            slots.0.push(Arc::clone(&self.running));
-        }
-    }
-}
-
-/// A token bucket. Levels are in sixty-millionths of a unit: what a rate of one a minute yields in a microsecond.
-#[derive(Debug)]
-struct Bucket {
-    dimension: Dimension,
-    rate: u64,
-    capacity: u64,
-    window: Option<Duration>,
-    level: u128,
-    /// When it was last filled; `None` before its first use.
-    filled: Option<Timestamp>,
-}
-
-impl Bucket {
-    fn new(dimension: Dimension, rate: u64, capacity: u64, window: Option<Duration>) -> Self {
-        Self {
-            dimension,
-            rate,
-            capacity,
-            window,
-            level: u128::from(capacity) * MINUTE,
-            filled: None,
-        }
-    }
-
-    fn asked(&self, need: Need) -> u64 {
-        match self.dimension {
-            Dimension::Requests | Dimension::Concurrency => 1,
-            Dimension::Tokens => need.input.saturating_add(need.output),
-            Dimension::InputTokens => need.input,
-            Dimension::OutputTokens => need.output,
-        }
-    }
-
-    fn full(&self) -> u128 {
-        u128::from(self.capacity) * MINUTE
-    }
-
-    fn fill(&mut self, now: Timestamp) {
-        let filled = *self.filled.get_or_insert(now);
-        let elapsed = now.since(filled);
-        match self.window {
-            None => {
-                let gained = elapsed.as_micros() * u128::from(self.rate);
-                self.level = (self.level + gained).min(self.full());
-                self.filled = Some(now.max(filled));
-            }
-            Some(window) if elapsed >= window => {
-                let window = window.as_micros().max(1);
-                let past = elapsed.as_micros() / window * window;
-                let past = u64::try_from(past).unwrap_or(u64::MAX);
-                self.level = self.full();
-                self.filled = Some(filled + Duration::from_micros(past));
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// Why `asked` does not pass, where it does not.
-    fn refusal(&self, asked: u64, now: Timestamp) -> Option<Refusal> {
-        let needed = u128::from(asked) * MINUTE;
-        if needed <= self.level {
-            return None;
-        }
-        let possible = asked <= self.capacity && (self.window.is_some() || self.rate > 0);
-        Some(Refusal {
-            dimension: self.dimension,
-            limit: self.capacity,
-            used: self.capacity.saturating_sub(self.remaining()),
-            asked,
-            wait: possible.then(|| self.until(needed, now)),
-        })
-    }
-
-    fn remaining(&self) -> u64 {
-        u64::try_from(self.level / MINUTE).unwrap_or(u64::MAX)
-    }
-
-    /// How long until the level is reached.
-    fn until(&self, level: u128, now: Timestamp) -> Duration {
-        let missing = level.saturating_sub(self.level);
-        if missing == 0 {
-            return Duration::ZERO;
-        }
-        if let Some(window) = self.window {
-            return (self.filled.unwrap_or(now) + window).since(now);
-        }
-        let micros = missing.div_ceil(u128::from(self.rate.max(1)));
-        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-    }
-
-    fn reading(&self, now: Timestamp) -> Reading {
-        Reading {
-            dimension: self.dimension,
-            limit: self.capacity,
-            remaining: self.remaining(),
-            full_in: self.until(self.full(), now),
+            slots.places.push(Arc::clone(&self.running));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::scripted::written::read_limits;
 
@@ -372,7 +285,11 @@ mod tests {
     }
 
     fn need(input: u64, output: u64) -> Need {
-        Need { input, output }
+        Need {
+            input,
+            output,
+            most: output,
+        }
     }
 
     /// The refusal of one request of `a`, if it is refused.
@@ -450,34 +367,48 @@ mod tests {
         assert_eq!(refusal(&book, need(1, 1), 0), None);
     }
 
-    proptest! {
-        /// The law of a truthful wait: a microsecond less is refused, the wait itself is enough.
-        #[test]
-        fn a_stated_wait_is_the_least_that_is_enough(
-            rate in 1u64..1_000_000,
-            burst in 1u64..10_000,
-            takes in proptest::collection::vec((1u64..10_000, 0u64..5_000_000), 1..30),
-        ) {
-            let mut bucket = Bucket::new(Dimension::Tokens, rate, burst, None);
-            let mut now = 0;
-            for (asked, pause) in takes {
-                now += pause;
-                bucket.fill(at(now));
-                let Some(refusal) = bucket.refusal(asked, at(now)) else {
-                    bucket.level -= u128::from(asked) * MINUTE;
-                    continue;
-                };
-                let Some(wait) = refusal.wait else {
-                    prop_assert!(asked > burst);
-                    continue;
-                };
-                let micros = u64::try_from(wait.as_micros()).unwrap();
-                bucket.fill(at(now + micros - 1));
-                prop_assert!(bucket.refusal(asked, at(now + micros - 1)).is_some());
-                now += micros;
-                bucket.fill(at(now));
-                prop_assert!(bucket.refusal(asked, at(now)).is_none());
-            }
+    // OpenAI counts all of max_tokens while a request runs
+    #[test]
+    fn tokens_that_were_only_reserved_come_back_when_the_request_ends() {
+        let book = book(r#"{"a":{"tokens_per_minute":100,"reserves_max_tokens":true}}"#);
+        let asks = Need {
+            input: 10,
+            output: 5,
+            most: 50,
+        };
+        let held = book.admit("a", None, asks, at(0));
+        let Admission::Granted(Shown::Stated(readings), _) = &held else {
+            panic!("not granted: {held:?}");
+        };
+        assert_eq!(readings[0].remaining, 40);
+        assert_eq!(refusal(&book, need(41, 0), 0).unwrap().asked, 41);
+        drop(held);
+        assert_eq!(refusal(&book, need(85, 0), 0), None);
+        assert!(refusal(&book, need(1, 0), 0).is_some());
+    }
+
+    #[test]
+    fn buckets_begin_as_full_as_they_are_told() {
+        let book = book(r#"{"a":{"requests_per_minute":60,"start_percent":5}}"#);
+        for _ in 0..3 {
+            assert_eq!(refusal(&book, need(1, 1), 0), None);
         }
+        let refused = refusal(&book, need(1, 1), 0).unwrap();
+        assert_eq!(
+            (refused.limit, refused.wait),
+            (60, Some(Duration::from_secs(1)))
+        );
+    }
+
+    #[test]
+    fn silent_limits_bind_and_are_not_shown() {
+        let book = book(r#"{"a":{"requests_per_minute":1,"silent":true},"b":{"concurrent":1}}"#);
+        let shown = |credential| match book.admit(credential, None, need(1, 1), at(0)) {
+            Admission::Granted(shown, _) | Admission::Refused(_, shown) => shown,
+            Admission::Free => panic!("not limited"),
+        };
+        assert_eq!(shown("a"), Shown::Nothing);
+        assert_eq!(shown("a"), Shown::Nothing);
+        assert_eq!(shown("b"), Shown::Plenty);
     }
 }

@@ -10,7 +10,7 @@
 //! `/v1/embeddings`; `GET /v1/models` and `/v1/models/ID`; `GET` and `DELETE /v1/responses/ID`, only for the
 //! credential that made it. Every other path is echoed (without headers). The credential is `authorization: Bearer`,
 //! `x-api-key` or `api-key`. A request may say what it wants: `"scripted":{"output_tokens":64,"gap_ms":5,
-//! "delay_ms":100,"fresh_id":true}`; without that an answer has 16 tokens, or as many as its maximum allows.
+//! "delay_ms":100,"fresh_id":true,"input_tokens":300}`; without that an answer has 16 tokens, or as many as its maximum allows.
 //!
 //! # Script
 //!
@@ -47,6 +47,7 @@
 mod answer;
 mod ask;
 mod base64;
+mod bucket;
 mod connection;
 mod control;
 mod corpus;

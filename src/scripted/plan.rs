@@ -13,7 +13,7 @@ use super::answer::{Answer, Events, Payload};
 use super::ask::{Ask, Dialect, Operation, digest};
 use super::corpus;
 use super::head::{Head, path};
-use super::limits::{Admission, Need, Slots};
+use super::limits::{Admission, Need, Shown, Slots};
 use super::rule::{Action, ErrorKind, Fault, Raw};
 use super::shapes::{
     anthropic, chat, completions, embeddings, failure, models, refusal, responses,
@@ -195,21 +195,21 @@ impl Shared {
         tune(&mut ask);
         let now = self.clock.now();
         let org = refusal::organisation(&request.credential);
-        let (readings, slots) = match self.admit(request, &ask) {
-            Admission::Free => (Vec::new(), Slots::default()),
-            Admission::Granted(readings, slots) => (readings, slots),
-            Admission::Refused(refused, readings) => {
+        let (stands, slots) = match self.admit(request, &ask) {
+            Admission::Free => (Shown::Plenty, Slots::default()),
+            Admission::Granted(stands, slots) => (stands, slots),
+            Admission::Refused(refused, stands) => {
                 let shown = match dialect {
                     Dialect::Anthropic => refusal::Org(org).to_string(),
                     Dialect::OpenAi | Dialect::Generic => format!("org-{org:016x}"),
                 };
                 let mut answer = refusal::limited(dialect, &ask, &shown, refused);
-                refusal::describe(&mut answer, dialect, org, &readings, now);
+                refusal::describe(&mut answer, dialect, org, &stands, now);
                 return ("limit".into(), deliver(answer));
             }
         };
         let mut answer = self.answer(request, &ask);
-        refusal::describe(&mut answer, dialect, org, &readings, now);
+        refusal::describe(&mut answer, dialect, org, &stands, now);
         identify(&mut answer, dialect, &ask);
         let mut delivery = Delivery {
             delay: Duration::from_millis(ask.scripted.delay_ms),
@@ -235,6 +235,7 @@ impl Shared {
         let need = Need {
             input: ask.input_tokens(),
             output,
+            most: ask.most.max(output),
         };
         let limits = self.script.limits();
         limits.admit(

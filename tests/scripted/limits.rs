@@ -144,3 +144,41 @@ fn limits_are_set_as_values_too() {
     let status = |model| once(&provider, "/v1/messages", "a", &json!({"model": model})).status;
     assert_eq!([status("m1"), status("m2")], [429, 200]);
 }
+
+#[test]
+fn silent_limits_show_in_refusals_alone() {
+    let limits = json!({"requests_per_minute": 1, "silent": true});
+    let provider = limited(&json!({"a": limits}));
+    let mut client = Client::new(&provider);
+    for (path, limit) in [
+        ("/v1/messages", "anthropic-ratelimit-requests-limit"),
+        ("/v1/chat/completions", "x-ratelimit-limit-requests"),
+    ] {
+        let answers = [(); 2].map(|()| client.ask(path, "a", &streamed()).unwrap());
+        assert!(answers.iter().all(|answer| answer.header(limit).is_none()));
+        let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((40..=60).contains(&wait), "{wait}");
+    }
+}
+
+#[test]
+fn reserved_tokens_are_back_once_the_answer_has_ended() {
+    let limits = json!({"tokens_per_minute": 1_000, "reserves_max_tokens": true});
+    let provider = limited(&json!({"a": limits}));
+    let mut client = Client::new(&provider);
+    let body = json!({
+        "model": "m",
+        "max_tokens": 300,
+        "scripted": {"input_tokens": 300, "output_tokens": 7},
+    });
+    let remaining = [(); 2].map(|()| {
+        let answer = client.ask("/v1/chat/completions", "a", &body).unwrap();
+        assert_eq!(answer.json()["usage"]["prompt_tokens"], 300);
+        let left = answer.header("x-ratelimit-remaining-tokens").unwrap();
+        left.parse::<u64>().unwrap()
+    });
+    assert_eq!(remaining[0], 400);
+    // 293 came back and 600 went; 17 come in a second.
+    assert!((93..393).contains(&remaining[1]), "{remaining:?}");
+}

@@ -9,7 +9,7 @@ use crate::core::time::Timestamp;
 use crate::scripted::answer::Answer;
 use crate::scripted::ask::{Ask, Dialect, digest};
 use crate::scripted::dates::{GoDuration, Precision, Rfc3339};
-use crate::scripted::limits::{Dimension, Reading, Refusal};
+use crate::scripted::limits::{Dimension, Reading, Refusal, Shown};
 
 /// An error in the dialect's words.
 pub(crate) fn error(dialect: Dialect, status: u16, kind: &str, message: &str) -> Answer {
@@ -171,18 +171,18 @@ const fn plenty(dimension: Dimension, limit: u64, remaining: u64) -> Reading {
     }
 }
 
-/// Adds the headers that say whose request it was and where its limits stand; empty readings are plenty.
+/// Adds the headers that say whose request it was and where its limits stand.
 pub(crate) fn describe(
     answer: &mut Answer,
     dialect: Dialect,
     org: u64,
-    readings: &[Reading],
+    shown: &Shown,
     now: Timestamp,
 ) {
-    let readings = if readings.is_empty() {
-        &PLENTY
-    } else {
-        readings
+    let readings: &[Reading] = match shown {
+        Shown::Plenty => &PLENTY,
+        Shown::Stated(readings) => readings,
+        Shown::Nothing => &[],
     };
     match dialect {
         Dialect::Anthropic => {

@@ -1,32 +1,33 @@
 //! Virtual time: events in the order of their instants, nothing between them. Hours take seconds, and a seed gives the
 //! same run each time. It carries out what choosers decide, as `Balancer` and the request path do.
 
+mod flow;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use authpool::core::id::{ClientIndex, LimitGroup, PoolIndex};
-use authpool::core::ledger::usage::Usage;
-use authpool::core::limit::reading::Readings;
-use authpool::core::limit::verdict::{Class, Verdict};
+use authpool::core::limit::verdict::Verdict;
 use authpool::core::pools::{Demand, Priority, Size};
 use authpool::core::time::Timestamp;
 
-use super::capacity;
-use super::chooser::{Chooser, Course, Fault, Grant, Next, Outbox, Reply};
-use super::load::{Load, MAX_TOKENS, MODELS, SECOND, Source};
-use super::provider::{Admission, Provider, cost};
-use super::reader::read;
-use super::settings::{Clients, Setting};
-use super::tally::{Fate, Span, Tally};
-use super::trace::Trace;
-use super::words::Spoken;
+use crate::capacity;
+use crate::chooser::{Chooser, Course, Fault, Grant, Outbox, Reply};
+use crate::load::{Load, MAX_TOKENS, MODELS, SECOND, Source};
+use crate::provider::{Provider, cost};
+use crate::setting::{Clients, Setting};
+use crate::tally::{Fate, Span, Tally};
+use crate::trace::Trace;
+use crate::words::Spoken;
 
 /// When a run starts.
 pub const START: u64 = 1_700_000_000 * SECOND;
 /// The load rises in this time; then it is measured.
 pub const RAMP: u64 = 60 * SECOND;
+
+/// Beyond capacity it is measured only once what was saved up at the start is spent.
+const SATURATION: u64 = 120 * SECOND;
 
 /// Timers are exact to a millisecond, and late rather than early.
 const TICK: u64 = 1_000;
@@ -45,12 +46,8 @@ enum Event {
     Foreign,
     ForeignEnd(usize),
     Mark,
+    Change,
     Close,
-}
-
-struct Request {
-    course: Course,
-    load: Load,
 }
 
 struct Attempt {
@@ -72,7 +69,7 @@ pub struct Driver<'a> {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     order: u64,
     now: u64,
-    requests: Vec<Request>,
+    requests: Vec<Course>,
     attempts: Vec<Attempt>,
     foreign: Vec<Load>,
     out: Outbox,
@@ -94,7 +91,13 @@ impl<'a> Driver<'a> {
         seconds: u64,
         trace: Trace,
     ) -> Self {
-        let from = START + RAMP;
+        // A burst at the start is all there is to measure.
+        let cold = setting.burst.is_some_and(|(_, second)| second == 0);
+        let from = match setting.load {
+            _ if cold => START,
+            load if load > 1.0 => START + RAMP + SATURATION,
+            _ => START + RAMP,
+        };
         let span = Span {
             from,
             to: from + seconds * SECOND,
@@ -141,6 +144,9 @@ impl<'a> Driver<'a> {
         if self.foreign_rate > 0.0 {
             self.at(START, Event::Foreign);
         }
+        if let Some((second, _)) = self.setting.change {
+            self.at(self.tally.span.from + second * SECOND, Event::Change);
+        }
         self.at(self.tally.span.from, Event::Mark);
         self.at(self.tally.span.to, Event::Close);
         while let Some(Reverse((at, _, event))) = self.events.pop() {
@@ -168,14 +174,25 @@ impl<'a> Driver<'a> {
             Event::Keep(_) => {}
             Event::Foreign => self.foreign(),
             Event::ForeignEnd(load) => {
-                let key = self.setting.shared_account();
+                let key = self.setting.marked_account();
                 self.provider.finish(key, &self.foreign[load], self.now);
             }
             Event::Mark => {
                 let (bound, to) = (self.setting.bound, self.tally.span.to);
                 self.tally.supply += self.provider.supply(bound, self.now, to);
             }
-            Event::Close => self.tally.supply -= self.provider.reserved(self.setting.bound),
+            Event::Change => {
+                let (bound, to) = (self.setting.bound, self.tally.span.to);
+                let before = self.provider.supply(bound, self.now, to);
+                let account = self.setting.marked_account();
+                let factor = self.setting.change.map_or(1.0, |(_, factor)| factor);
+                self.provider.resize(account, factor, self.now);
+                self.tally.supply += self.provider.supply(bound, self.now, to) - before;
+            }
+            Event::Close => {
+                let unspent = self.provider.unspent(self.setting.bound, self.now);
+                self.tally.supply -= unspent;
+            }
         }
     }
 
@@ -261,16 +278,13 @@ impl<'a> Driver<'a> {
             wait: None,
             fault: None,
         });
-        self.requests.push(Request {
-            course: Course::new(demand),
-            load,
-        });
+        self.requests.push(Course::new(demand, load));
         self.requests.len() - 1
     }
 
     fn ask(&mut self, id: usize) {
         let now = self.stamp();
-        let course = &mut self.requests[id].course;
+        let course = &mut self.requests[id];
         match self.chooser.ask(id, course, now, &mut self.out) {
             Reply::Go(grant) => self.send(id, grant),
             Reply::Waits(deadline) => {
@@ -315,141 +329,13 @@ impl<'a> Driver<'a> {
 
     fn expire(&mut self, id: usize) {
         let now = self.stamp();
-        let course = &mut self.requests[id].course;
-        if let Some(fault) = self.chooser.expire(course, now, &mut self.out) {
+        let course = &mut self.requests[id];
+        if let Some(fault) = self.chooser.expire(id, course, now, &mut self.out) {
             self.fail(id, fault);
         }
     }
 
     fn fail(&mut self, id: usize, fault: Fault) {
         self.tally.fates[id].fault = Some(fault);
-    }
-
-    fn send(&mut self, id: usize, grant: Grant) {
-        let request = &mut self.requests[id];
-        request.course.tries += 1;
-        let way = request.load.way;
-        self.tally.attempts += 1;
-        if self
-            .tally
-            .span
-            .outage
-            .is_some_and(|(from, to)| (from..to).contains(&self.now))
-        {
-            self.tally.outage.0 += 1;
-            self.tally.outage.1 += u64::from(request.course.first_in_outage());
-        }
-        self.attempts.push(Attempt {
-            request: id,
-            grant: Some(grant),
-            granted: self.now,
-            spoken: None,
-            verdict: Verdict::OK,
-        });
-        let attempt = self.attempts.len() - 1;
-        self.at(self.now + way, Event::Admit(attempt));
-    }
-
-    fn key_and_model(&self, attempt: usize) -> (usize, usize) {
-        let attempt = &self.attempts[attempt];
-        let key = attempt.grant.as_ref().map_or(0, |grant| grant.key);
-        (key, self.requests[attempt.request].load.model)
-    }
-
-    fn admit(&mut self, at: usize) {
-        let (key, _) = self.key_and_model(at);
-        let load = self.requests[self.attempts[at].request].load;
-        match self.provider.admit(key, &load, self.now) {
-            Admission::Served => {
-                let read = (load.head as f64 * load.read) as u64;
-                self.at(self.now + read, Event::Read(at));
-                self.at(self.now + load.head, Event::Head(at));
-                if (self.tally.span.from..self.tally.span.to).contains(&self.now) {
-                    self.tally.taken[load.client] += cost(self.setting.bound, &load);
-                }
-            }
-            Admission::Refused { spoken, short } => {
-                let limited = spoken.status == 429;
-                self.tally.upstream += u64::from(limited);
-                if limited {
-                    self.trace.refused(self.now, key, &load, short, &spoken);
-                }
-                self.attempts[at].spoken = Some(spoken);
-                self.at(self.now + load.refusal, Event::Head(at));
-            }
-        }
-    }
-
-    fn head(&mut self, at: usize) {
-        let now = self.stamp();
-        let attempt = &mut self.attempts[at];
-        let id = attempt.request;
-        let spoken = attempt.spoken.take();
-        let (verdict, readings) = spoken.map_or((Verdict::OK, Readings::NONE), |spoken| {
-            read(self.setting.habit, &spoken, self.now)
-        });
-        attempt.verdict = verdict;
-        let Some(grant) = &attempt.grant else {
-            return;
-        };
-        let key = grant.key;
-        self.chooser
-            .head(grant, &verdict, &readings, now, &mut self.out);
-        if verdict.class == Class::Ok {
-            let granted = attempt.granted;
-            let fate = &mut self.tally.fates[id];
-            fate.wait = Some(granted - fate.arrival);
-            self.tally.drained = self.tally.drained.max(granted);
-            let length = self.requests[id].load.length;
-            self.at(self.now + length, Event::End(at));
-            return;
-        }
-        if let Some(grant) = attempt.grant.take() {
-            let usage = Usage::default();
-            self.chooser.end(grant, verdict, &usage, now, &mut self.out);
-        }
-        let course = &mut self.requests[id].course;
-        match self.chooser.after(course, key, &verdict, now) {
-            Next::Again(Duration::ZERO) => self.ask(id),
-            Next::Again(delay) => {
-                let delay = delay.as_micros() as u64;
-                self.at(self.now + delay, Event::Again(id));
-            }
-            Next::Fault(fault) => self.fail(id, fault),
-        }
-    }
-
-    fn end(&mut self, at: usize) {
-        let now = self.stamp();
-        let attempt = &mut self.attempts[at];
-        let Some(grant) = attempt.grant.take() else {
-            return;
-        };
-        let load = &self.requests[attempt.request].load;
-        self.provider.finish(grant.key, load, self.now);
-        let usage = Usage {
-            input: Some(load.input),
-            output: Some(load.output),
-            ..Usage::default()
-        };
-        self.chooser
-            .end(grant, attempt.verdict, &usage, now, &mut self.out);
-    }
-
-    fn foreign(&mut self) {
-        let load = self.others.draw(&[1.0]);
-        let key = self.setting.shared_account();
-        if let Admission::Served = self.provider.admit(key, &load, self.now) {
-            self.foreign.push(load);
-            let index = self.foreign.len() - 1;
-            self.at(self.now + load.head + load.length, Event::ForeignEnd(index));
-            if (self.tally.span.from..self.tally.span.to).contains(&self.now) {
-                self.tally.supply -= cost(self.setting.bound, &load);
-            }
-        }
-        let next = self.now + self.others.gap(self.foreign_rate);
-        if next < self.tally.span.to {
-            self.at(next, Event::Foreign);
-        }
     }
 }
