@@ -6,7 +6,7 @@ use crate::core::id::SubscriptionIndex;
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Outcome, Verdict};
-use crate::core::pools::Ticket;
+use crate::core::pools::{Ticket, Turn};
 use crate::core::time::Timestamp;
 
 /// The right to send one attempt on one subscription. Dropping it settles it as abandoned.
@@ -18,6 +18,7 @@ pub struct Lease {
     subscription: SubscriptionIndex,
     began: Timestamp,
     probe: bool,
+    turn: Option<Turn>,
 }
 
 impl Lease {
@@ -27,6 +28,7 @@ impl Lease {
             subscription: ticket.subscription(),
             began: ticket.began(),
             probe: ticket.is_probe(),
+            turn: ticket.turn(),
             ticket: Some(ticket),
         }
     }
@@ -39,6 +41,11 @@ impl Lease {
     /// When it was granted.
     pub fn began(&self) -> Timestamp {
         self.began
+    }
+
+    /// Its request's share, kept when it is tried again (C5): for [`Demand::turn`](crate::core::pools::Demand::turn).
+    pub fn turn(&self) -> Option<Turn> {
+        self.turn
     }
 
     /// Whether it probes a bar (D5).

@@ -234,8 +234,8 @@ impl Balancer {
 
     fn leave(&self, waiter: WaiterId) {
         // The sender is dropped after release.
-        let _sender = self.section(|guarded, _, _| {
-            let still_there = guarded.pools.leave(waiter);
+        let _sender = self.section(|guarded, now, consequences| {
+            let still_there = guarded.pools.leave(waiter, now, consequences);
             let place = guarded.senders.get_mut(waiter.at()).filter(|_| still_there);
             place.and_then(Option::take)
         });

@@ -78,7 +78,7 @@ impl Proxy {
     pub(super) async fn forward(
         &self,
         exchange: &mut Exchange,
-        call: Call,
+        mut call: Call,
     ) -> Result<Response<Body>, Refusal> {
         let refuse = |reason: Reason| Err(reason.in_words_of(call.dialect));
         let mut course = Course {
@@ -90,6 +90,8 @@ impl Proxy {
             let Some(lease) = self.obtain(exchange, &call, &mut course).await? else {
                 return self.nothing_left(exchange, &call, course.last);
             };
+            // Tried again, it keeps its share (C5).
+            call.demand.turn = lease.turn();
             let subscription = lease.subscription();
             let Some((table, target)) = self.target(&call, subscription) else {
                 course.tried.refused(subscription);

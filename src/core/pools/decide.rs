@@ -3,6 +3,7 @@
 //! member that nothing speaks against.
 
 use super::Pools;
+use super::claims::Claimed;
 use super::demand::{Affinity, Demand, RefusalReason, Refused};
 use super::table::Pool;
 use crate::core::choice::queue::{LaneKey, Target, Waiter};
@@ -28,6 +29,10 @@ pub(super) struct Asks<'a> {
     pub(super) deadline: Timestamp,
     /// Waits already: what ends by an event is waited for to the deadline, and who refused may be tried again.
     pub(super) waiting: bool,
+    /// Not for this one: saved up for others.
+    pub(super) claimed: &'a Claimed,
+    #[cfg(test)]
+    pub(super) size: super::demand::Size,
 }
 
 /// What follows.
@@ -48,6 +53,9 @@ pub(super) struct Wait {
     pub(super) wake: Timestamp,
     /// What a refusal would say.
     pub(super) reason: RefusalReason,
+    /// Who is soonest ready for it, and when time alone brings that about: saved up for it, while it comes first
+    /// (SPEC 16.10). `None`: only an event helps.
+    pub(super) claims: Option<SubscriptionIndex>,
 }
 
 /// The least of what bars the members.
@@ -58,6 +66,7 @@ struct Least {
     wake: Timestamp,
     absence: Option<Absence>,
     any: bool,
+    soonest: Option<(Timestamp, SubscriptionIndex)>,
 }
 
 impl Least {
@@ -67,9 +76,14 @@ impl Least {
         wake: Timestamp::MAX,
         absence: None,
         any: false,
+        soonest: None,
     };
 
-    fn add(&mut self, standing: &Standing) {
+    fn add(&mut self, of: SubscriptionIndex, standing: &Standing) {
+        let sooner = self.soonest.is_none_or(|(wake, _)| standing.wake < wake);
+        if sooner && claim(of, standing).is_some() {
+            self.soonest = Some((standing.wake, of));
+        }
         self.wake = self.wake.min(standing.wake);
         match standing.absence {
             // Any other reason beside the model's own bar outweighs it (C6).
@@ -135,6 +149,7 @@ impl Pools {
             earliest: standing.until,
             wake: standing.wake,
             reason,
+            claims: claim(subscription, &standing),
         })
     }
 
@@ -161,6 +176,7 @@ impl Pools {
                 earliest: standing.until,
                 wake: standing.wake.min(stick),
                 reason: RefusalReason::of(standing.cause),
+                claims: claim(subscription, &standing),
             })
         })
     }
@@ -177,7 +193,8 @@ impl Pools {
             let Some(seat) = self.seats.get(member.subscription.at()) else {
                 continue;
             };
-            if untried && !seat.closed && seat.doubts & asks.mark == 0 && !seat.is_full() {
+            let unbarred = !seat.closed && seat.doubts & asks.mark == 0 && !seat.is_full();
+            if untried && unbarred && !self.is_claimed(member.subscription, asks) {
                 best.offer(member, seat, false, false);
                 continue;
             }
@@ -186,7 +203,7 @@ impl Pools {
                 let errored = asks.tried.has_errored(member.subscription);
                 best.offer(member, seat, standing.probe, errored);
             } else {
-                least.add(&standing);
+                least.add(member.subscription, &standing);
             }
         }
         if let Some(pick) = best.pick() {
@@ -206,6 +223,7 @@ impl Pools {
             earliest: least.until,
             wake: least.wake,
             reason,
+            claims: least.soonest.map(|(_, soonest)| soonest),
         })
     }
 }
@@ -228,6 +246,9 @@ impl<'a> Asks<'a> {
             arrival: demand.arrival,
             deadline,
             waiting: false,
+            claimed: &Claimed::NONE,
+            #[cfg(test)]
+            size: demand.size,
         }
     }
 
@@ -248,6 +269,14 @@ impl<'a> Asks<'a> {
             arrival: waiter.arrival,
             deadline: waiter.deadline,
             waiting: true,
+            claimed: &Claimed::NONE,
+            #[cfg(test)]
+            size: waiter.size,
         }
     }
+}
+
+/// What is saved up for one who waits for it: only where time alone brings it.
+fn claim(of: SubscriptionIndex, standing: &Standing) -> Option<SubscriptionIndex> {
+    (standing.absence.is_none() && standing.wake < Timestamp::MAX).then_some(of)
 }

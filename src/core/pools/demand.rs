@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::choice::fair::Turn;
 use crate::core::choice::standing::{Absence, Cause};
 use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 use crate::core::time::Timestamp;
@@ -30,6 +31,9 @@ pub struct Demand {
     pub client: ClientIndex,
     /// Its class in the waiting room (C5).
     pub priority: Priority,
+    /// Its share among the clients' (C5), where it has been let go before: that of its latest ticket. `None`: it
+    /// takes one.
+    pub turn: Option<Turn>,
 }
 
 impl Demand {
@@ -46,6 +50,7 @@ impl Demand {
             size: Size::default(),
             client: ClientIndex::default(),
             priority: Priority::default(),
+            turn: None,
         }
     }
 }
@@ -59,6 +64,20 @@ pub struct Size {
     pub max_tokens: Option<u64>,
     /// The client's own word for its prompt (`x-authpool-estimated-tokens`), instead of an estimate by bytes.
     pub estimated: Option<u64>,
+}
+
+impl Size {
+    /// How much it needs, roughly: input and output tokens. Only compared with that of others who wait.
+    pub(crate) fn rough(&self) -> (u64, u64) {
+        const OUTPUT: u64 = 1_024;
+        let input = self.estimated.unwrap_or(self.bytes / 4);
+        let output = match self.max_tokens {
+            Some(most) => most.min(OUTPUT),
+            None if self.bytes > 0 => OUTPUT,
+            None => 0,
+        };
+        (input, output)
+    }
 }
 
 /// A class of the waiting room.

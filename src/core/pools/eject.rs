@@ -2,6 +2,7 @@
 //! are `limit::ejection`'s. Law: at the instant of ejection at most half of any pool is out, and another member serves.
 
 use super::Pools;
+use super::claims::Claimed;
 use super::consequences::Consequences;
 use super::decide::Asks;
 use super::ticket::Ticket;
@@ -110,6 +111,9 @@ impl Pools {
                 arrival: now,
                 deadline: now,
                 waiting: false,
+                claimed: &Claimed::NONE,
+                #[cfg(test)]
+                size: super::Size::default(),
             };
             let half = pool.members.len() / 2;
             let replaceable = others().any(|other| self.standing(other, &asks, now).is_open());

@@ -8,6 +8,7 @@
 
 mod acquire;
 mod apply;
+mod claims;
 mod consequences;
 mod decide;
 mod demand;
@@ -23,6 +24,7 @@ mod weigh;
 #[cfg(test)]
 mod tests;
 
+pub use crate::core::choice::fair::Turn;
 pub use acquire::{Acquisition, Entrance};
 pub use consequences::Consequences;
 pub use demand::{Affinity, Demand, Priority, RefusalReason, Refused, Size};
@@ -60,6 +62,8 @@ pub struct Pools {
     sweeps: u64,
     /// What the keeper sleeps to; [`Timestamp::MAX`]: it waits to be woken.
     armed: Timestamp,
+    #[cfg(test)]
+    scarcity: tests::Scarcity,
 }
 
 impl Pools {
@@ -80,6 +84,8 @@ impl Pools {
             sequence: 0,
             sweeps: 0,
             armed: Timestamp::MAX,
+            #[cfg(test)]
+            scarcity: tests::Scarcity::default(),
         }
     }
 

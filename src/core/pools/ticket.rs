@@ -1,6 +1,7 @@
 //! The pure half of a lease: what was taken, by whom, and since when; and the table of all that are out. Law: a ticket
 //! moves, it is never copied; its slot is freed once, so that what is in flight can be counted again from the table.
 
+use crate::core::choice::fair::Turn;
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::limit::breaker::Attempt;
 use crate::core::limit::verdict::Verdict;
@@ -18,6 +19,7 @@ pub struct Ticket {
     pub(super) attempt: Attempt,
     pub(super) probe: bool,
     pub(super) entropy: u64,
+    turn: Option<Turn>,
     slot: u32,
 }
 
@@ -30,6 +32,16 @@ impl Ticket {
     /// When it was granted.
     pub const fn began(&self) -> Timestamp {
         self.attempt.began
+    }
+
+    /// Its request's share, kept when it is tried again (C5): for [`Demand::turn`](super::Demand::turn).
+    pub const fn turn(&self) -> Option<Turn> {
+        self.turn
+    }
+
+    pub(super) const fn in_turn(mut self, turn: Turn) -> Self {
+        self.turn = Some(turn);
+        self
     }
 
     /// Whether it probes a bar (D5).
@@ -98,6 +110,7 @@ impl Tickets {
             attempt,
             probe,
             entropy,
+            turn: None,
             slot,
         })
     }

@@ -40,6 +40,13 @@ impl Pools {
         if seat.is_full() {
             standing.event(event, Timestamp::MAX, Cause::Limit);
         }
+        #[cfg(test)]
+        if let Some(until) = self.scarcity.until(subscription, &asks.size, now) {
+            standing.bar(until, Cause::Limit);
+        }
+        if self.is_claimed(subscription, asks) {
+            standing.event(event, Timestamp::MAX, Cause::Limit);
+        }
         let refused = !asks.waiting && self.has_refused(subscription, own, asks);
         if refused && standing.is_open() {
             standing.event(now, now, Cause::Limit);

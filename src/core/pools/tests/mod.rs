@@ -2,6 +2,8 @@
 //! time and carries out what a balancer would.
 
 mod affinity;
+mod claims;
+mod fair;
 mod laws;
 mod limits;
 mod reload;
@@ -15,7 +17,7 @@ use super::*;
 use crate::core::choice::queue::WaiterId;
 use crate::core::choice::tried::Tried;
 use crate::core::event::{Change, Event};
-use crate::core::id::LimitGroup;
+use crate::core::id::{ClientIndex, LimitGroup};
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::reading::{Dimension, Readings};
 use crate::core::limit::scope::Scope;
@@ -93,6 +95,47 @@ fn scoped(class: Class, scope: Scope, wait: Option<Duration>) -> Verdict {
     Verdict { class, scope, wait }
 }
 
+/// Room for tokens, where a test says so: subscriptions that gain some with time, and give them to who is granted.
+#[derive(Debug, Default)]
+pub(super) struct Scarcity {
+    accounts: Vec<Account>,
+}
+
+#[derive(Debug)]
+struct Account {
+    of: SubscriptionIndex,
+    tokens: u64,
+    at: Timestamp,
+    per_second: u64,
+    most: u64,
+}
+
+impl Scarcity {
+    /// Until when a request of this size has no room.
+    pub(super) fn until(
+        &self,
+        of: SubscriptionIndex,
+        size: &Size,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let account = self.accounts.iter().find(|account| account.of == of)?;
+        let lack = size
+            .rough()
+            .0
+            .min(account.most)
+            .saturating_sub(account.tokens_at(now));
+        let wait = Duration::from_micros((lack * 1_000_000).div_ceil(account.per_second));
+        (0 < lack).then(|| now + wait)
+    }
+}
+
+impl Account {
+    fn tokens_at(&self, now: Timestamp) -> u64 {
+        let gained = now.since(self.at).as_micros() as u64 * self.per_second / 1_000_000;
+        self.most.min(self.tokens + gained)
+    }
+}
+
 struct World {
     pools: Pools,
     layout: Layout,
@@ -148,6 +191,27 @@ impl World {
         self.applied = self.pools.apply(&self.layout, self.now);
         self.pools.wake(self.now, &mut self.out);
         self.carry_out();
+    }
+
+    /// This subscription has room for so many tokens, none of them now.
+    fn scarce(&mut self, of: SubscriptionIndex, per_second: u64, most: u64) {
+        self.pools.scarcity.accounts.push(Account {
+            of,
+            tokens: 0,
+            at: self.now,
+            per_second,
+            most,
+        });
+    }
+
+    /// Takes what a grant costs; to be called before anybody else is asked.
+    fn spend(&mut self, of: SubscriptionIndex, size: &Size) {
+        let now = self.now;
+        let mut accounts = self.pools.scarcity.accounts.iter_mut();
+        if let Some(account) = accounts.find(|account| account.of == of) {
+            account.tokens = account.tokens_at(now).saturating_sub(size.rough().0);
+            account.at = now;
+        }
     }
 
     fn demand(&self) -> Demand {
@@ -223,6 +287,12 @@ impl World {
             Entrance::Waiting { waiter, .. } => waiter,
             other => panic!("does not wait: {other:?}"),
         }
+    }
+
+    fn leave(&mut self, waiter: WaiterId) -> bool {
+        let left = self.pools.leave(waiter, self.now, &mut self.out);
+        self.carry_out();
+        left
     }
 
     fn observe(&mut self, ticket: &Ticket, verdict: Verdict) {
