@@ -5,12 +5,13 @@
 
 mod flow;
 mod lane;
+mod order;
 
 #[cfg(test)]
 mod tests;
 
-pub use flow::{DEPTH, Line, Rank};
 pub use lane::{Claim, Lane, LaneId, LaneKey, Target};
+pub use order::{DEPTH, Line, Rank};
 
 use self::flow::Flow;
 use super::fair::{Shares, Turn};

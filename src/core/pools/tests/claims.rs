@@ -234,3 +234,16 @@ fn news_refuses_only_those_who_need_no_less() {
     assert_eq!(world.grantees(), [small]);
     assert!(world.leave(long));
 }
+
+#[test]
+fn a_thousand_clients_of_different_needs_cost_a_sweep_no_more_than_the_head_and_sixteen() {
+    let mut world = scarce(&[1_000]);
+    for client in 0..1_000_u16 {
+        world.wait(&of(&world, client, 19_000 - u64::from(client)));
+    }
+    let before = world.pools.scarcity.asked.get();
+    world.pools.queue.wake_all(world.now);
+    world.pass(Duration::ZERO);
+    let asked = world.pools.scarcity.asked.get() - before;
+    assert_eq!(asked, 17);
+}

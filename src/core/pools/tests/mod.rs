@@ -99,6 +99,8 @@ fn scoped(class: Class, scope: Scope, wait: Option<Duration>) -> Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Scarcity {
     accounts: Vec<Account>,
+    /// How often it was asked.
+    asked: std::cell::Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl Scarcity {
         size: &Size,
         now: Timestamp,
     ) -> Option<Timestamp> {
+        self.asked.set(self.asked.get() + 1);
         let account = self.accounts.iter().find(|account| account.of == of)?;
         let lack = size
             .rough()
