@@ -54,6 +54,15 @@ pub fn class(priority: Priority, first_since: Timestamp, now: Timestamp) -> u8 {
     class.saturating_sub(u8::try_from(steps).unwrap_or(u8::MAX))
 }
 
+/// When it rises next; [`Timestamp::MAX`]: no more, or it does not age.
+pub fn rises(priority: Priority, first_since: Timestamp, now: Timestamp) -> Timestamp {
+    if class(priority, first_since, now) == 0 || now < first_since {
+        return Timestamp::MAX;
+    }
+    let steps = now.since(first_since).as_secs() / STEP.as_secs();
+    first_since + STEP * u32::try_from(steps + 1).unwrap_or(u32::MAX)
+}
+
 /// The virtual time of one queue.
 #[derive(Clone, Debug)]
 struct Clock {
@@ -274,6 +283,34 @@ mod tests {
                 class(priority, Timestamp::MAX, now),
                 class(priority, now, now)
             );
+        }
+    }
+
+    // C5
+    #[test]
+    fn the_instant_at_which_a_class_rises_is_when_it_rises() {
+        let begin = Timestamp::from_micros(1);
+        for (priority, after) in [
+            (Priority::Normal, 0),
+            (Priority::Normal, 9_999),
+            (Priority::Low, 3),
+            (Priority::Low, 10_000),
+        ] {
+            let now = begin + Duration::from_millis(after);
+            let next = rises(priority, begin, now);
+            let before = next - Duration::from_micros(1);
+            assert_eq!(class(priority, begin, before), class(priority, begin, now));
+            assert_eq!(
+                class(priority, begin, next) + 1,
+                class(priority, begin, now)
+            );
+        }
+        for (priority, since) in [
+            (Priority::High, begin),
+            (Priority::Low, Timestamp::MAX),
+            (Priority::Low, begin),
+        ] {
+            assert_eq!(rises(priority, since, begin + STEP * 2), Timestamp::MAX);
         }
     }
 

@@ -148,6 +148,7 @@ impl Pools {
                 }
                 self.ask_behind(lane, &mut blocked, now, consequences);
                 self.refuse_beyond(lane, &blocked, now, consequences);
+                self.wake_to_overtake(lane);
             }
             None => {}
         }
@@ -237,6 +238,18 @@ impl Pools {
         }
     }
 
+    /// Where something is claimed, one whose class rises may come before the holder.
+    fn wake_to_overtake(&mut self, lane: LaneId) {
+        let Some(own) = self.queue.lane(lane) else {
+            return;
+        };
+        let (group, rises) = (&own.key.group, own.rises);
+        let claims = |other: &Lane| other.claim.is_some() && other.key.group == *group;
+        if self.queue.lanes().any(|(_, other)| claims(other)) {
+            self.wake_lane(lane, rises);
+        }
+    }
+
     fn wake_lane(&mut self, lane: LaneId, wake: Timestamp) {
         if let Some(lane) = self.queue.lane_mut(lane) {
             lane.wake = lane.wake.min(wake);
@@ -253,13 +266,13 @@ impl Pools {
         now: Timestamp,
     ) {
         self.wake_lane(lane, wake);
-        let Some(on) = claims else {
-            return;
-        };
-        if self.claim(lane).is_some_and(|claim| claim.on != on) {
-            self.wake_lane(lane, now);
+        if let Some(on) = claims {
+            if self.claim(lane).is_some_and(|claim| claim.on != on) {
+                self.wake_lane(lane, now);
+            }
+            self.claim_for(lane, id, Some(on));
         }
-        self.claim_for(lane, id, Some(on));
+        self.wake_to_overtake(lane);
     }
 
     fn claim(&self, lane: LaneId) -> Option<Claim> {

@@ -103,11 +103,14 @@ impl Queue {
         }
         let first = self.head_slot(id).and_then(|head| self.rank_of(head, now));
         let comes_first = first.is_none_or(|first| self.rank_of(slot, now) < Some(first));
+        let rises = self.rises(slot, now);
         if before == NONE
-            && comes_first
             && let Some(lane) = self.lane_mut(id)
         {
-            lane.best = flow;
+            lane.rises = lane.rises.min(rises);
+            if comes_first {
+                lane.best = flow;
+            }
         }
     }
 

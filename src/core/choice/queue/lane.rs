@@ -58,6 +58,8 @@ pub struct Lane {
     pub claim: Option<Claim>,
     /// Some behind its first were not asked, who could perhaps go.
     pub unasked: bool,
+    /// When the class of one in it may rise next.
+    pub rises: Timestamp,
     /// Its queue's.
     pub(super) clock: ClockId,
     /// Its first flow, in no order.
@@ -79,6 +81,7 @@ impl Lane {
             blocked: 0,
             claim: None,
             unasked: false,
+            rises: Timestamp::MAX,
             clock,
             flows: NONE,
             best: NONE,

@@ -133,6 +133,7 @@ impl Queue {
 
     pub(super) fn choose(&mut self, id: LaneId, now: Timestamp) {
         let mut best: Option<(Rank, u32)> = None;
+        let mut rises = Timestamp::MAX;
         let mut flow = self.lane(id).map_or(NONE, |lane| lane.flows);
         while let Some(own) = self.flows.get(flow as usize) {
             if let Some(rank) = self.rank_of(own.head, now)
@@ -140,10 +141,20 @@ impl Queue {
             {
                 best = Some((rank, flow));
             }
+            rises = rises.min(self.rises(own.head, now));
             flow = own.after;
         }
         if let Some(lane) = self.lane_mut(id) {
+            lane.rises = rises;
             lane.best = best.map_or(NONE, |(_, flow)| flow);
         }
+    }
+
+    pub(super) fn rises(&self, slot: u32, now: Timestamp) -> Timestamp {
+        let own = self.slots.get(slot as usize);
+        let waiter = own.and_then(|own| own.waiter.as_ref().zip(Some(own.first_since)));
+        waiter.map_or(Timestamp::MAX, |(waiter, since)| {
+            fair::rises(waiter.priority, since, now)
+        })
     }
 }

@@ -247,3 +247,50 @@ fn a_thousand_clients_of_different_needs_cost_a_sweep_no_more_than_the_head_and_
     let asked = world.pools.scarcity.asked.get() - before;
     assert_eq!(asked, 17);
 }
+
+#[test]
+fn one_whose_class_rises_above_the_holders_goes_at_that_instant() {
+    let mut world = scarce(&[1_000]);
+    // Both classes rise; the small one's client has been given less.
+    for _ in 0..3 {
+        let took = world.grant(&of(&world, 1, 0));
+        world.settle(took, Outcome::Abandoned);
+    }
+    let large = world.wait(&of(&world, 1, 19_000));
+    let begin = world.now;
+    let small = world.wait(&Demand {
+        priority: Priority::Low,
+        ..of(&world, 2, 1_000)
+    });
+    world.pass(millis(9_999));
+    assert_eq!(world.grantees(), []);
+    // The large one's has risen as well, so it takes another ten seconds: by then that one has gone.
+    world.pass(millis(1));
+    assert_eq!(world.grantees(), []);
+    assert_eq!(
+        world.pools.arm(world.now, &mut world.out),
+        begin + seconds(19)
+    );
+    world.pass(seconds(9));
+    assert_eq!(world.grantees(), [large]);
+    assert_eq!(world.grantees(), [small]);
+
+    let mut world = scarce(&[1_000]);
+    for _ in 0..3 {
+        let took = world.grant(&of(&world, 1, 0));
+        world.settle(took, Outcome::Abandoned);
+    }
+    let _large = world.wait(&Demand {
+        priority: Priority::High,
+        ..of(&world, 1, 19_000)
+    });
+    let small = world.wait(&of(&world, 2, 1_000));
+    world.pass(millis(9_999));
+    assert_eq!(world.grantees(), []);
+    assert_eq!(
+        world.pools.arm(world.now, &mut world.out),
+        begin + seconds(10)
+    );
+    world.pass(millis(1));
+    assert_eq!(world.grantees(), [small]);
+}

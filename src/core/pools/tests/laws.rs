@@ -94,6 +94,7 @@ fn mixed() -> Layout {
     layout.subscriptions[4].max_in_flight = Some(2);
     layout.subscriptions[4].provider = Arc::from("other");
     for own in &mut layout.subscriptions[3..] {
+        own.deny_models = vec!["none of these".to_owned()];
         own.endpoint = Arc::from("https://elsewhere");
     }
     layout.pools = vec![pool("main", &[0, 1, 2, 3]), pool("other", &[2, 4])];
@@ -131,8 +132,11 @@ struct History {
 
 impl History {
     fn new() -> Self {
+        let mut world = World::new(mixed());
+        world.scarce(sub(2), 3_000, 12_000);
+        world.scarce(sub(3), 1_500, 12_000);
         Self {
-            world: World::new(mixed()),
+            world,
             out: Vec::new(),
             waiters: HashMap::new(),
             places: HashMap::new(),
@@ -239,7 +243,10 @@ impl History {
                     turn: ticket.turn(),
                     ..demand
                 });
+                self.world.spend(ticket.subscription(), &demand.size);
                 self.grant(ticket);
+                self.world.pools.queue.wake_all(self.world.now);
+                self.world.pass(Duration::ZERO);
             }
             Acquisition::Refused(refused) => assert!(truthful(&refused, self.world.now)),
             Acquisition::MustWait => {
@@ -415,6 +422,25 @@ impl History {
 
     /// Takes in what was decided and holds it against the laws.
     fn check(&mut self) {
+        while !self.world.granted.is_empty() {
+            self.check_grants();
+            // What they cost is news to the others.
+            self.world.pools.queue.wake_all(self.world.now);
+            self.world.pass(Duration::ZERO);
+        }
+        for (waiter, refused) in std::mem::take(&mut self.world.refused) {
+            self.waiters.remove(&waiter).expect("it waited");
+            assert!(
+                refused
+                    .earliest
+                    .is_none_or(|earliest| self.world.now < earliest),
+                "{refused:?}"
+            );
+        }
+        self.check_counts();
+    }
+
+    fn check_grants(&mut self) {
         let granted = std::mem::take(&mut self.world.granted);
         for (waiter, ticket) in granted {
             let (demand, deadline) = self.waiters.remove(&waiter).expect("it waited");
@@ -434,23 +460,15 @@ impl History {
                         && other.model == demand.model
                         && other.affinity == Affinity::None
                         && self.kept[*id].is_empty()
+                        && other.size.rough() <= demand.size.rough()
                         && (flow || fresh && other.priority < demand.priority)
                         && self.places[*id].0 < place
                 });
                 assert_eq!(overtaken.count(), 0, "overtaken");
             }
+            self.world.spend(ticket.subscription(), &demand.size);
             self.grant(ticket);
         }
-        for (waiter, refused) in std::mem::take(&mut self.world.refused) {
-            self.waiters.remove(&waiter).expect("it waited");
-            assert!(
-                refused
-                    .earliest
-                    .is_none_or(|earliest| self.world.now < earliest),
-                "{refused:?}"
-            );
-        }
-        self.check_counts();
     }
 
     fn check_counts(&self) {
@@ -494,8 +512,16 @@ impl History {
                 ..Asks::of_waiter(key, own)
             };
             let decision = pools.decide(&asks, self.world.now);
+            // One behind somebody who needs less is not asked: it may be told at its deadline only.
+            let behind = || {
+                self.waiters.keys().any(|other| {
+                    let (other, at) = pools.queue.waiter(*other).unwrap();
+                    at == lane && other.size.rough() < own.size.rough()
+                })
+            };
             assert!(
-                matches!(decision, Decision::Wait(_)),
+                matches!(decision, Decision::Wait(_))
+                    || matches!(decision, Decision::Refuse(_)) && behind(),
                 "{own:?} {key:?}: {decision:?}"
             );
         }
