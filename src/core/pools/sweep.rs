@@ -191,11 +191,10 @@ impl Pools {
                     self.wake_lane(lane, now);
                     return;
                 }
-                let own = self.queue.waiter(id);
-                if own.is_none_or(|(own, _)| blocked.bars(&own.size)) {
+                let size = self.queue.waiter(id).map(|(own, _)| own.size);
+                let Some(size) = size.filter(|size| !blocked.bars(size)) else {
                     continue;
-                }
-                let size = own.map(|(own, _)| own.size).unwrap_or_default();
+                };
                 match self.ask(id, Some(rank), now) {
                     Some(Asked::Goes(pick)) => {
                         if !self.grant(lane, id, pick, now, consequences) {
