@@ -7,7 +7,7 @@ use crate::core::id::{PoolIndex, SubscriptionIndex};
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Outcome, Verdict};
-use crate::core::pools::Ticket;
+use crate::core::pools::{Ticket, Turn};
 use crate::core::time::Timestamp;
 
 /// The right to send one attempt on one subscription. Dropping it settles it as abandoned.
@@ -21,6 +21,7 @@ pub struct Lease {
     via: Via,
     began: Timestamp,
     probe: bool,
+    turn: Option<Turn>,
 }
 
 impl Lease {
@@ -32,6 +33,7 @@ impl Lease {
             via: ticket.via(),
             began: ticket.began(),
             probe: ticket.is_probe(),
+            turn: ticket.turn(),
             ticket: Some(ticket),
         }
     }
@@ -54,6 +56,11 @@ impl Lease {
     /// When it was granted.
     pub fn began(&self) -> Timestamp {
         self.began
+    }
+
+    /// Its request's share, kept when it is tried again (C5): for [`Demand::turn`](crate::core::pools::Demand::turn).
+    pub fn turn(&self) -> Option<Turn> {
+        self.turn
     }
 
     /// Whether it probes a bar (D5).

@@ -249,8 +249,8 @@ impl Balancer {
 
     fn leave(&self, waiter: WaiterId) {
         // The sender is dropped after release.
-        let _sender = self.section(|guarded, _, _| {
-            let still_there = guarded.pools.leave(waiter);
+        let _sender = self.section(|guarded, now, consequences| {
+            let still_there = guarded.pools.leave(waiter, now, consequences);
             let place = guarded.senders.get_mut(waiter.at()).filter(|_| still_there);
             place.and_then(Option::take)
         });
@@ -312,7 +312,7 @@ impl Balancer {
         for Addressed { sender, answer } in answers.drain(..) {
             let answer = answer.map(|ticket| Lease::new(self.clone(), ticket));
             // Whoever is gone drops the lease here, which settles it.
-            drop(sender.map(|sender| sender.send(answer)));
+            sender.map(|sender| sender.send(answer).is_ok());
         }
         more
     }

@@ -83,9 +83,8 @@ impl Proxy {
     pub(super) async fn forward(
         &self,
         exchange: &mut Exchange,
-        call: Call,
+        mut call: Call,
     ) -> Result<Response<Body>, Refusal> {
-        let refuse = |reason: Reason| Err(self.with_limits(&call, reason));
         let mut course = Course {
             counted: 1,
             ..Course::default()
@@ -95,6 +94,8 @@ impl Proxy {
             let Some(lease) = self.obtain(exchange, &call, &mut course).await? else {
                 return self.nothing_left(exchange, &call, course.last);
             };
+            // Tried again, it keeps its share (C5).
+            call.demand.turn = lease.turn();
             let subscription = lease.subscription();
             let Some((table, target)) = self.target(&call, subscription) else {
                 course.tried.refused(subscription);
@@ -146,14 +147,16 @@ impl Proxy {
                 Ended::Unknown { status, timeout } => {
                     lease.settle(Outcome::Silence { sent: true }, &Usage::default());
                     if !self.resend(exchange, &call, &mut course, subscription, status, timeout) {
-                        return refuse(Reason::OutcomeUnknown { timeout });
+                        let reason = Reason::OutcomeUnknown { timeout };
+                        return Err(self.with_limits(&call, reason));
                     }
                 }
             }
         }
-        refuse(Reason::PoolLimited {
+        let reason = Reason::PoolLimited {
             wait: Duration::from_secs(1),
-        })
+        };
+        Err(self.with_limits(&call, reason))
     }
 
     /// One try: send, and hold the answer until it is known what to do with it.

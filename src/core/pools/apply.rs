@@ -305,10 +305,10 @@ impl Pools {
             self.refresh(index(place), now);
         }
         let live = self.pools.iter().filter(|pool| !pool.removed);
-        self.queue.reserve(
-            live.map(|pool| pool.max_waiting)
-                .fold(0, usize::saturating_add),
-        );
+        let waiters = live
+            .map(|pool| pool.max_waiting)
+            .fold(0, usize::saturating_add);
+        self.queue.reserve(waiters, self.pools.len());
         self.queue.wake_all(now);
     }
 }
