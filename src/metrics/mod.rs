@@ -37,6 +37,7 @@ struct Series {
     in_flight: IntGaugeVec,
     waiting: IntGaugeVec,
     cooldown: GaugeVec,
+    headroom: GaugeVec,
     state: IntGaugeVec,
     connections: IntGaugeVec,
     dropped: IntCounter,
@@ -214,6 +215,11 @@ impl Series {
                 "Until the subscription is usable again for the limit group.",
                 &["subscription", "limit_group"],
             )?,
+            headroom: made.floats(
+                "headroom_ratio",
+                "What is left of a limit.",
+                &["domain", "limit_group", "dimension"],
+            )?,
             state: made.gauges(
                 "subscription_state",
                 "Exactly one state is 1.",
@@ -233,8 +239,26 @@ impl Series {
         })
     }
 
+    /// Of groups that may not be shown by name the least.
+    fn show_headrooms(&self, snapshot: &PoolsSnapshot) {
+        for headroom in &snapshot.headrooms {
+            let group = headroom.limit_group.name();
+            let hidden = !is_printable(group);
+            let group = if hidden { "other" } else { group };
+            let labels = [&*headroom.domain, group, headroom.dimension];
+            let shown = self.headroom.with_label_values(&labels);
+            let known = if hidden && shown.get() > 0.0 {
+                shown.get().min(headroom.share)
+            } else {
+                headroom.share
+            };
+            shown.set(known);
+        }
+    }
+
     fn show(&self, snapshot: &PoolsSnapshot, readings: &Readings) {
         self.cooldown.reset();
+        self.headroom.reset();
         self.state.reset();
         self.in_flight.reset();
         self.waiting.reset();
@@ -264,6 +288,7 @@ impl Series {
             let longest = self.cooldown.with_label_values(&[id, group]);
             longest.set(longest.get().max(cooldown.remaining.as_secs_f64()));
         }
+        self.show_headrooms(snapshot);
         for pool in &snapshot.pools {
             self.waiting
                 .with_label_values(&[&*pool.id])

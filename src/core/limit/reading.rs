@@ -85,6 +85,17 @@ pub enum Window {
 pub const WINDOWS: usize = 2;
 
 impl Window {
+    /// All, in the order of [`Window::at`].
+    pub const ALL: [Self; WINDOWS] = [Self::FiveHours, Self::Week];
+
+    /// As metrics name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FiveHours => "five_hours",
+            Self::Week => "week",
+        }
+    }
+
     /// As a position in a table.
     pub const fn at(self) -> usize {
         self as usize

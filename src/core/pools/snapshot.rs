@@ -82,6 +82,19 @@ pub struct CooldownView {
     pub remaining: Duration,
 }
 
+/// What is left of one limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadroomView {
+    /// The quota domain: as named, else its first subscription's id.
+    pub domain: Arc<str>,
+    /// Whose limit.
+    pub limit_group: LimitGroup,
+    /// What is counted.
+    pub dimension: &'static str,
+    /// 0..=1.
+    pub share: f64,
+}
+
 /// One pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolView {
@@ -98,12 +111,14 @@ pub struct PoolView {
 }
 
 /// Everything at one instant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PoolsSnapshot {
     /// In the order of rows; those that drain without anything under way are left out.
     pub subscriptions: Vec<SubscriptionView>,
     /// By subscription.
     pub cooldowns: Vec<CooldownView>,
+    /// Of limits that answers told or the configuration names.
+    pub headrooms: Vec<HeadroomView>,
     /// In the order of rows; removed ones are left out.
     pub pools: Vec<PoolView>,
     /// Sessions remembered.
@@ -122,6 +137,7 @@ impl PoolsSnapshot {
         Self {
             subscriptions: Vec::with_capacity(size.subscriptions),
             cooldowns: Vec::with_capacity(size.cooldowns),
+            headrooms: Vec::with_capacity(size.headrooms),
             pools: Vec::with_capacity(size.pools),
             ..Self::default()
         }
@@ -133,6 +149,7 @@ impl PoolsSnapshot {
 pub struct SnapshotSize {
     subscriptions: usize,
     cooldowns: usize,
+    headrooms: usize,
     pools: usize,
 }
 
@@ -143,6 +160,7 @@ impl Pools {
         SnapshotSize {
             subscriptions: self.subscriptions.len(),
             cooldowns: self.subscriptions.iter().map(bars).sum(),
+            headrooms: self.book.most_shares(),
             pools: self.pools.len(),
         }
     }
@@ -181,9 +199,36 @@ impl Pools {
                 handles: pool.handles,
             });
         }
+        self.headrooms(into, now);
         into.sessions = self.sessions.len();
         into.session_moves = self.session_moves;
         into.handles = self.handles.len();
+    }
+
+    fn headrooms(&self, into: &mut PoolsSnapshot, now: Timestamp) {
+        let name = |domain: usize| {
+            let named = self.domains.get(domain)?.name.as_ref();
+            let first = || {
+                let mut own = self.subscriptions.iter();
+                own.find(|own| own.domain == domain && !own.draining)
+                    .map(|own| &own.id)
+            };
+            named.or_else(first)
+        };
+        for share in self.book.shares(now) {
+            if into.headrooms.len() == into.headrooms.capacity() {
+                break;
+            }
+            let Some(domain) = name(share.domain) else {
+                continue;
+            };
+            into.headrooms.push(HeadroomView {
+                domain: Arc::clone(domain),
+                limit_group: share.group.clone(),
+                dimension: share.dimension,
+                share: share.left,
+            });
+        }
     }
 
     fn open_members(&self, pool: &super::table::Pool, now: Timestamp) -> usize {
