@@ -145,12 +145,12 @@ impl Pools {
             Some(Asked::Stays(wait)) => {
                 self.block(lane, round, wait.wake);
                 self.claim_for(lane, id, wait.claims);
-                let mut blocked = Blocked::default();
+                let mut blocked = Blocked::new(self.patience(lane));
                 if let Some((head, _)) = self.queue.waiter(id) {
                     blocked.add(&head.size, wait);
                 }
                 self.ask_behind(lane, &mut blocked, now, consequences);
-                self.refuse_beyond(lane, &blocked, now, consequences);
+                self.leave_beyond(lane, &blocked, now, consequences);
                 self.lose_patience(lane, now);
                 self.wake_to_overtake(lane);
             }
@@ -177,7 +177,7 @@ impl Pools {
     }
 
     /// SPEC 16.10: those behind a blocked head may go where it does not claim the room. Who needs no less than one
-    /// that was found blocked is blocked as well.
+    /// that was found blocked is blocked as well, unless that makes it wait for something else.
     fn ask_behind(
         &mut self,
         lane: LaneId,
@@ -228,23 +228,17 @@ impl Pools {
             }
         }
         if let Some(lane) = self.queue.lane_mut(lane) {
-            lane.unasked = unasked && !blocked.bars_all();
+            lane.unasked = unasked && !blocked.bars_less();
         }
     }
 
     /// C5, S2: those whose time for their own pool or subscription alone is over, wherever they stand in its line, wait
     /// for any.
     fn lose_patience(&mut self, lane: LaneId, now: Timestamp) {
-        let Some(own) = self.queue.lane(lane) else {
+        let own = self.queue.lane(lane).map(|own| own.oldest);
+        let (Some(mut oldest), Some(patience)) = (own, self.patience(lane)) else {
             return;
         };
-        let pool = self.pools.get(own.key.pool.at());
-        let patience = match (own.key.target, pool) {
-            (Target::Own, Some(pool)) => pool.fallback_after,
-            (Target::Stick(_), Some(pool)) => pool.stick_wait,
-            _ => return,
-        };
-        let mut oldest = own.oldest;
         if oldest + patience <= now {
             oldest = Timestamp::MAX;
             let mut next = self.queue.any(lane);
@@ -261,6 +255,18 @@ impl Pools {
         if let Some(lane) = self.queue.lane_mut(lane) {
             lane.oldest = oldest;
             lane.wake = lane.wake.min(oldest + patience);
+        }
+    }
+
+    /// How long after its arrival one waits for its own pool or subscription alone; `None`: those of this lane have no
+    /// choice.
+    fn patience(&self, lane: LaneId) -> Option<Duration> {
+        let key = &self.queue.lane(lane)?.key;
+        let pool = self.pools.get(key.pool.at())?;
+        match key.target {
+            Target::Own => Some(pool.fallback_after),
+            Target::Stick(_) => Some(pool.stick_wait),
+            Target::Any | Target::Must(_) => None,
         }
     }
 
@@ -402,9 +408,9 @@ impl Pools {
         consequences.refusals.push((id, refused));
     }
 
-    /// News has put what those wait for who were asked beyond the deadline of some who need no less: they are refused
-    /// now, or no longer stick.
-    fn refuse_beyond(
+    /// News has put what those wait for who were asked beyond the time of some who need no less: they wait for any, or
+    /// are refused now.
+    fn leave_beyond(
         &mut self,
         lane: LaneId,
         blocked: &Blocked,
@@ -412,10 +418,12 @@ impl Pools {
         consequences: &mut Consequences,
     ) {
         let own = self.queue.lane(lane);
-        if own.is_none_or(|own| blocked.latest() <= own.soonest_deadline) {
+        let soonest = own.map(|own| blocked.limit(own.soonest_deadline, own.oldest));
+        if soonest.is_none_or(|soonest| blocked.latest() <= soonest) {
             return;
         }
         let mut soonest = Timestamp::MAX;
+        let mut oldest = Timestamp::MAX;
         let mut due = false;
         let mut next = self.queue.any(lane);
         while let Some(id) = next {
@@ -423,31 +431,46 @@ impl Pools {
             let Some((waiter, _)) = self.queue.waiter(id) else {
                 break;
             };
-            let deadline = waiter.deadline;
-            let Some((wait, alike)) = blocked.beyond(waiter) else {
-                soonest = soonest.min(deadline);
-                continue;
-            };
-            if consequences.is_full() {
-                consequences.overflowed = true;
-                due = true;
-                soonest = soonest.min(deadline);
-            } else if matches!(wait.target, Target::Stick(_) | Target::Own) {
-                self.retarget(id, Target::Any, now, now);
-            } else {
-                let truth = if alike { None } else { self.truth_of(id, now) };
-                let refused = truth.unwrap_or(Refused {
-                    reason: wait.reason,
-                    earliest: Some(wait.earliest),
-                });
-                self.refuse(id, refused, now, consequences);
+            let (deadline, arrival) = (waiter.deadline, waiter.arrival);
+            match blocked.beyond(waiter) {
+                Some(_) if consequences.is_full() => due = true,
+                Some((wait, alike)) => {
+                    self.turn_away(id, wait, alike, now, consequences);
+                    continue;
+                }
+                None => {}
             }
+            soonest = soonest.min(deadline);
+            oldest = oldest.min(arrival);
         }
+        consequences.overflowed |= due;
         if let Some(lane) = self.queue.lane_mut(lane) {
             lane.soonest_deadline = soonest;
+            lane.oldest = oldest;
             if due {
                 lane.wake = now;
             }
         }
+    }
+
+    /// What those wait for who were asked comes too late for this one, who needs no less; `alike`: and no more.
+    fn turn_away(
+        &mut self,
+        id: WaiterId,
+        wait: &Wait,
+        alike: bool,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) {
+        if matches!(wait.target, Target::Stick(_) | Target::Own) {
+            self.ask_elsewhere(id, now);
+            return;
+        }
+        let truth = if alike { None } else { self.truth_of(id, now) };
+        let refused = truth.unwrap_or(Refused {
+            reason: wait.reason,
+            earliest: Some(wait.earliest),
+        });
+        self.refuse(id, refused, now, consequences);
     }
 }
