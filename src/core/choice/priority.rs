@@ -1,5 +1,5 @@
-//! Classes of those who wait (C5), by name and in their order. How a class rises with the time waited, `fair` decides; whose
-//! class is which, the configuration. Law: the order of declaration is the order of service.
+//! Classes of those who wait (C5), by name and in their order. How a class rises with the time waited, `fair` decides;
+//! whose class is which, the configuration. Law: the order of declaration is the order of service.
 
 /// A class of the waiting room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,13 +3,11 @@
 //! Law: a claim keeps off only those who come after its holder, of the same limit group, and is over when the holder
 //! has gone or finds itself blocked otherwise.
 
-use std::time::Duration;
-
 use super::Pools;
-use super::decide::{Asks, Wait};
-use super::demand::{Demand, Size};
+use super::decide::Asks;
+use super::demand::Demand;
 use crate::core::choice::fair;
-use crate::core::choice::queue::{Claim, DEPTH, Lane, LaneId, Rank, Target, Waiter, WaiterId};
+use crate::core::choice::queue::{Claim, Lane, LaneId, Rank, Target, WaiterId};
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::time::Timestamp;
 
@@ -41,90 +39,6 @@ impl Claimed {
 
     fn iter(&self) -> impl Iterator<Item = (SubscriptionIndex, bool)> {
         self.on.iter().take(usize::from(self.len)).copied()
-    }
-}
-
-/// What those need of one lane who were found blocked, and what they wait for: whoever needs no less is blocked as
-/// well, and no sooner ready.
-#[derive(Debug)]
-pub(super) struct Blocked {
-    waits: [Option<((u64, u64), Wait)>; DEPTH + 1],
-    len: usize,
-    /// How long after its arrival one of the lane waits for nothing else; `None`: there is nothing else.
-    patience: Option<Duration>,
-}
-
-impl Blocked {
-    /// Nobody yet, of a lane whose waiters are so patient.
-    pub(super) const fn new(patience: Option<Duration>) -> Self {
-        Self {
-            waits: [None; DEPTH + 1],
-            len: 0,
-            patience,
-        }
-    }
-
-    pub(super) fn add(&mut self, size: &Size, wait: Wait) {
-        if let Some(place) = self.waits.get_mut(self.len) {
-            *place = Some((size.rough(), wait));
-            self.len += 1;
-        }
-    }
-
-    /// Whether asking would be in vain. Where there is something else to wait for, who needs more may do so earlier:
-    /// then only those who need just as much are alike.
-    pub(super) fn bars(&self, size: &Size) -> bool {
-        let need = size.rough();
-        let mut barring = self.barring(size);
-        self.is_full() || barring.any(|(own, _)| self.patience.is_none() || *own == need)
-    }
-
-    /// Whether it bars everybody.
-    pub(super) fn bars_all(&self) -> bool {
-        self.is_full() || self.patience.is_none() && self.bars_less()
-    }
-
-    /// Whether nobody can need less.
-    pub(super) fn bars_less(&self) -> bool {
-        self.barring(&Size::default()).next().is_some()
-    }
-
-    /// Nothing more can be remembered: nobody else is asked.
-    const fn is_full(&self) -> bool {
-        self.len > DEPTH
-    }
-
-    /// What one waits for in vain, in whose time nobody of them is ready who needs no more than it does; and whether it
-    /// needs just as much.
-    pub(super) fn beyond(&self, waiter: &Waiter) -> Option<(&Wait, bool)> {
-        let limit = self.limit(waiter.deadline, waiter.arrival);
-        let mut beyond = self
-            .barring(&waiter.size)
-            .filter(|(_, wait)| limit < wait.earliest);
-        beyond
-            .next()
-            .map(|(need, wait)| (wait, *need == waiter.size.rough()))
-    }
-
-    /// Until when one waits for what the lane waits for.
-    pub(super) fn limit(&self, deadline: Timestamp, arrival: Timestamp) -> Timestamp {
-        let patience = self.patience.map(|patience| arrival + patience);
-        deadline.min(patience.unwrap_or(Timestamp::MAX))
-    }
-
-    /// The latest instant of all.
-    pub(super) fn latest(&self) -> Timestamp {
-        let waits = self.waits.iter().flatten();
-        waits
-            .map(|(_, wait)| wait.earliest)
-            .max()
-            .unwrap_or_default()
-    }
-
-    fn barring(&self, size: &Size) -> impl Iterator<Item = &((u64, u64), Wait)> {
-        let (input, output) = size.rough();
-        let waits = self.waits.iter().take(self.len).flatten();
-        waits.filter(move |(own, _)| own.0 <= input && own.1 <= output)
     }
 }
 
@@ -199,5 +113,27 @@ impl Pools {
         claimed.any(|(claimed, whole_domain)| {
             claimed == subscription || whole_domain && domain(claimed) == domain(subscription)
         })
+    }
+
+    pub(super) fn claim(&self, lane: LaneId) -> Option<Claim> {
+        self.queue.lane(lane)?.claim
+    }
+
+    pub(super) fn claim_for(&mut self, lane: LaneId, by: WaiterId, on: Option<SubscriptionIndex>) {
+        if let Some(lane) = self.queue.lane_mut(lane) {
+            lane.claim = on.map(|on| Claim { by, on });
+        }
+    }
+
+    /// Where something is claimed, one whose class rises may come before the holder.
+    pub(super) fn wake_to_overtake(&mut self, lane: LaneId) {
+        let Some(own) = self.queue.lane(lane) else {
+            return;
+        };
+        let (group, rises) = (&own.key.group, own.rises);
+        let claims = |other: &Lane| other.claim.is_some() && other.key.group == *group;
+        if self.queue.lanes().any(|(_, other)| claims(other)) {
+            self.wake_lane(lane, rises);
+        }
     }
 }
