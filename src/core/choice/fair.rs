@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use super::priority::Priority;
 use crate::core::id::{ClientIndex, LimitGroup, PoolIndex};
-use crate::core::pools::Priority;
 use crate::core::time::Timestamp;
 
 /// C5: one class up for so long waited.

@@ -4,6 +4,7 @@
 pub mod chain;
 pub mod fair;
 pub mod globs;
+pub mod priority;
 pub mod queue;
 pub mod select;
 pub mod session;

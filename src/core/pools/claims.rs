@@ -4,10 +4,10 @@
 //! has gone or finds itself blocked otherwise.
 
 use super::Pools;
-use super::decide::{Asks, Wait};
-use super::demand::{Demand, Size};
+use super::decide::Asks;
+use super::demand::Demand;
 use crate::core::choice::fair;
-use crate::core::choice::queue::{Claim, DEPTH, Lane, LaneId, Rank, Target, Waiter, WaiterId};
+use crate::core::choice::queue::{Claim, Lane, LaneId, Rank, Target, WaiterId};
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::time::Timestamp;
 
@@ -39,59 +39,6 @@ impl Claimed {
 
     fn iter(&self) -> impl Iterator<Item = (SubscriptionIndex, bool)> {
         self.on.iter().take(usize::from(self.len)).copied()
-    }
-}
-
-/// What those need of one lane who were found blocked, and what they wait for: whoever needs no less is blocked as
-/// well, and no sooner ready.
-#[derive(Debug, Default)]
-pub(super) struct Blocked {
-    waits: [Option<((u64, u64), Wait)>; DEPTH + 1],
-    len: usize,
-}
-
-impl Blocked {
-    pub(super) fn add(&mut self, size: &Size, wait: Wait) {
-        if let Some(place) = self.waits.get_mut(self.len) {
-            *place = Some((size.rough(), wait));
-            self.len += 1;
-        }
-    }
-
-    /// Also where nothing more can be remembered: then nobody else is asked.
-    pub(super) fn bars(&self, size: &Size) -> bool {
-        self.len > DEPTH || self.barring(size).next().is_some()
-    }
-
-    /// Whether nobody can need less.
-    pub(super) fn bars_all(&self) -> bool {
-        self.bars(&Size::default())
-    }
-
-    /// What one waits for in vain, in whose time nobody of them is ready who needs no more than it does; and whether it
-    /// needs just as much.
-    pub(super) fn beyond(&self, waiter: &Waiter) -> Option<(&Wait, bool)> {
-        let mut beyond = self
-            .barring(&waiter.size)
-            .filter(|(_, wait)| waiter.deadline < wait.earliest);
-        beyond
-            .next()
-            .map(|(need, wait)| (wait, *need == waiter.size.rough()))
-    }
-
-    /// The latest instant of all.
-    pub(super) fn latest(&self) -> Timestamp {
-        let waits = self.waits.iter().flatten();
-        waits
-            .map(|(_, wait)| wait.earliest)
-            .max()
-            .unwrap_or_default()
-    }
-
-    fn barring(&self, size: &Size) -> impl Iterator<Item = &((u64, u64), Wait)> {
-        let (input, output) = size.rough();
-        let waits = self.waits.iter().take(self.len).flatten();
-        waits.filter(move |(own, _)| own.0 <= input && own.1 <= output)
     }
 }
 
@@ -166,5 +113,27 @@ impl Pools {
         claimed.any(|(claimed, whole_domain)| {
             claimed == subscription || whole_domain && domain(claimed) == domain(subscription)
         })
+    }
+
+    pub(super) fn claim(&self, lane: LaneId) -> Option<Claim> {
+        self.queue.lane(lane)?.claim
+    }
+
+    pub(super) fn claim_for(&mut self, lane: LaneId, by: WaiterId, on: Option<SubscriptionIndex>) {
+        if let Some(lane) = self.queue.lane_mut(lane) {
+            lane.claim = on.map(|on| Claim { by, on });
+        }
+    }
+
+    /// Where something is claimed, one whose class rises may come before the holder.
+    pub(super) fn wake_to_overtake(&mut self, lane: LaneId) {
+        let Some(own) = self.queue.lane(lane) else {
+            return;
+        };
+        let (group, rises) = (&own.key.group, own.rises);
+        let claims = |other: &Lane| other.claim.is_some() && other.key.group == *group;
+        if self.queue.lanes().any(|(_, other)| claims(other)) {
+            self.wake_lane(lane, rises);
+        }
     }
 }

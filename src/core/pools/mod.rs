@@ -8,32 +8,37 @@
 
 mod acquire;
 mod apply;
+mod behind;
 mod chain;
 mod claims;
 mod consequences;
 mod decide;
 mod demand;
 mod eject;
+mod keeper;
 mod layout;
 mod observe;
 mod pace;
+mod patience;
 mod room;
 mod snapshot;
 mod sweep;
 mod table;
 mod ticket;
+mod wait;
 mod weigh;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::core::choice::fair::Turn;
-pub use acquire::{Acquisition, Entrance};
+pub use acquire::Acquisition;
 pub use consequences::Consequences;
 pub use demand::{Affinity, Demand, Priority, RefusalReason, Refused, Size};
 pub use layout::{Applied, Layout, LimitLayout, PoolLayout, SubscriptionLayout};
 pub use snapshot::{CooldownView, HeadroomView, PoolView, PoolsSnapshot, SnapshotSize, State, SubscriptionView};
 pub use ticket::{MOST_TICKETS, Ticket};
+pub use wait::Entrance;
 
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@
 use super::lane::LaneId;
 use super::{NONE, Queue, WaiterId};
 use crate::core::choice::fair::{PlaceId, Turn};
+use crate::core::choice::priority::Priority;
 use crate::core::id::ClientIndex;
-use crate::core::pools::Priority;
 use crate::core::time::Timestamp;
 
 /// One client's requests of one priority in one lane.

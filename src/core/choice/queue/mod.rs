@@ -15,9 +15,9 @@ pub use order::{DEPTH, Line, Rank};
 
 use self::flow::Flow;
 use super::fair::{Shares, Turn};
+use super::priority::Priority;
 use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey};
 use crate::core::limit::pacing::Size;
-use crate::core::pools::Priority;
 use crate::core::time::Timestamp;
 
 const NONE: u32 = u32::MAX;

@@ -1,5 +1,6 @@
-//! A row's accounts as the scan of all subscriptions reads them: one cache line, single precision. Law: what it says
-//! is what the accounts say, but for rounding that is below any limit's unit.
+//! A row's accounts as the scan of all subscriptions reads them: one cache line, single precision. Laws: what it says
+//! is what the accounts say, but for rounding that is below any limit's unit; it has room from the very instant on that
+//! it names while it has none.
 
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use super::row::{Amounts, Room, Row};
 use crate::core::limit::reading::DIMENSIONS;
 use crate::core::time::Timestamp;
 
-/// What rounding may hide.
-const ROUNDING: f32 = 2e-6;
+/// What rounding may hide: more than single precision loses on the way.
+const ROUNDING: f32 = 1e-6;
 /// The share that is left where nothing is known (C2).
 const UNKNOWN: f32 = 0.5;
+/// Nobody waits longer, in seconds.
+const LONGEST: f64 = 1e7;
 
 /// Shares of the limits at an instant.
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +90,16 @@ impl Gauge {
             let (left, need) = self.left(at, amounts, passed);
             least = least.min(left - need);
         }
-        if -ROUNDING <= least {
+        if ROUNDING <= least {
+            return Room::Open(f64::from(least));
+        }
+        // Close to the instant only that one decides: who was told it is not asked before.
+        let until = self.until(amounts);
+        if until <= now {
             return Room::Open(f64::from(least));
         }
         Room::Closed {
-            until: self.until(amounts),
+            until,
             event: false,
         }
     }
@@ -114,12 +122,48 @@ impl Gauge {
         let mut longest = 0.0_f64;
         for at in 0..DIMENSIONS {
             let (share, need) = self.left(at, amounts, 0.0);
-            let gain = self.gain.get(at).copied().unwrap_or_default();
-            if share < need && 0.0 < gain {
-                longest = longest.max(f64::from((need - share) / gain));
+            let lack = f64::from(need) - f64::from(share);
+            if f64::from(ROUNDING) < lack {
+                let gain = self.gain.get(at).copied().unwrap_or_default();
+                longest = longest.max(lack / f64::from(gain));
             }
         }
-        let micros = (longest.min(1e7) * 1e6).ceil();
+        let micros = (longest.min(LONGEST) * 1e6).ceil();
         self.at + Duration::from_micros(micros as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TICK: Duration = Duration::from_micros(1);
+
+    proptest! {
+        // C4, C5: who is told an instant is woken then, and would not have been let go before
+        #[test]
+        fn there_is_room_from_the_very_instant_on_that_is_named(
+            limit in 1.0_f64..1e8,
+            period in 1_u64..=86_400,
+            taken in 0.0..1.5_f64,
+            part in 0.0..1.2_f64,
+            asked in 0_u64..200_000_000,
+        ) {
+            let start = Timestamp::from_micros(1_700_000_000_000_000);
+            let mut account = Account::full(limit, Duration::from_secs(period), start);
+            account.reserve(limit * taken, start);
+            let gauge = Gauge::of_account(1, &account, start);
+            let amounts = [1.0, limit * part, 0.0, 0.0];
+            let now = start + Duration::from_micros(asked);
+            if let Room::Closed { until, .. } = gauge.room(&amounts, now) {
+                prop_assert!(now < until);
+                prop_assert!(matches!(gauge.room(&amounts, until), Room::Open(_)));
+                let before = gauge.room(&amounts, until - TICK);
+                let named = Room::Closed { until, event: false };
+                prop_assert_eq!(before, named);
+            }
+        }
     }
 }

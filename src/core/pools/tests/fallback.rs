@@ -123,6 +123,56 @@ fn a_waiter_falls_back_when_its_pool_will_not_free_in_time_after_all() {
     assert_eq!(world.grantees(), [waiter]);
 }
 
+// C5, step 2, SPEC 16.10: the pool will do for those before it, and not for what it needs
+#[test]
+fn one_who_needs_more_falls_back_while_those_before_it_still_wait_for_their_pool() {
+    let mut world = world();
+    world.scarce(sub(0), 1_000, 12_000);
+    let of = |world: &World, tokens| Demand {
+        size: Size {
+            estimated: Some(tokens),
+            ..Size::default()
+        },
+        ..chained(world)
+    };
+    let small = [500, 500].map(|tokens| world.wait(&of(&world, tokens)));
+    let large = world.wait(&of(&world, 1_800));
+    world.pass(millis(500));
+    // What the first took puts the large one beyond its patience.
+    went(&world.granted[0].1, MAIN);
+    went(&world.granted[1].1, SECOND);
+    assert_eq!(world.grantees(), [small[0], large]);
+    world.pass(millis(500));
+    went(&world.granted[0].1, MAIN);
+    assert_eq!(world.grantees(), [small[1]]);
+}
+
+// C5, step 2: one of a lower class may have come earlier than those before it
+#[test]
+fn one_who_came_earlier_falls_back_while_those_before_it_still_wait_for_their_pool() {
+    let mut layout = three();
+    layout.subscriptions[0].max_in_flight = Some(1);
+    let mut world = World::new(layout);
+    let held = world.take();
+    let first = Demand {
+        priority: Priority::High,
+        ..chained(&world)
+    };
+    let earlier = Demand {
+        arrival: world.now - millis(900),
+        priority: Priority::Low,
+        ..chained(&world)
+    };
+    let first = world.wait(&first);
+    let earlier = world.wait(&earlier);
+    world.answer(held, limited(Some(millis(1_500))));
+    went(&world.granted[0].1, SECOND);
+    assert_eq!(world.grantees(), [earlier]);
+    world.pass(millis(1_500));
+    went(&world.granted[0].1, MAIN);
+    assert_eq!(world.grantees(), [first]);
+}
+
 // C5, step 2: what ends by an event sets no timer, but fallback_after does
 #[test]
 fn a_waiter_for_a_full_pool_falls_back_when_its_patience_ends() {

@@ -133,8 +133,9 @@ struct History {
     world: World,
     out: Vec<Ticket>,
     waiters: HashMap<WaiterId, (Demand, Timestamp)>,
-    /// Where those who wait stand (C5): their class and turn as they came in, and when that was.
-    places: HashMap<WaiterId, (Place, Timestamp)>,
+    /// Where those who wait stand (C5): their class and turn as they came in, when that was, and which of all they were.
+    places: HashMap<WaiterId, (Place, Timestamp, usize)>,
+    entered: usize,
     /// Turns that were let go, each with its demand: to be tried again.
     turns: Vec<Demand>,
     /// Endpoints out of reach for those who wait.
@@ -155,6 +156,7 @@ impl History {
             out: Vec::new(),
             waiters: HashMap::new(),
             places: HashMap::new(),
+            entered: 0,
             turns: Vec::new(),
             kept: HashMap::new(),
             granted: 0,
@@ -276,7 +278,9 @@ impl History {
                         assert!(self.world.now <= deadline);
                         let tag = demand.turn.map_or(u64::MAX, |turn| turn.tag());
                         let place = (demand.priority, tag, demand.arrival);
-                        self.places.insert(waiter, (place, self.world.now));
+                        self.entered += 1;
+                        let place = (place, self.world.now, self.entered);
+                        self.places.insert(waiter, place);
                         self.waiters.insert(waiter, (demand, deadline));
                         self.kept.insert(waiter, tried.waiting());
                         // Whoever refused it may be open again: that grant is the keeper's.
@@ -486,13 +490,17 @@ impl History {
             let kept = self.kept.remove(&waiter).expect("it waited");
             self.check_reach(&ticket, &kept);
             self.check_chain(&ticket, &demand);
-            let (place, since) = self.places.remove(&waiter).expect("it waited");
+            let (place, since, entered) = self.places.remove(&waiter).expect("it waited");
             let fresh = self.world.now.since(since) < seconds(10);
             let own = ticket.via() == Via::OWN;
             if own && demand.affinity == Affinity::None && kept.is_empty() {
                 // Of those alike, who comes first in the order goes first.
                 let overtaken = self.waiters.iter().filter(|(id, (other, _))| {
                     let flow = (demand.client, demand.priority) == (other.client, other.priority);
+                    let (others, _, came) = self.places[*id];
+                    // One that arrived earlier and came in later may have no patience left for its own pool: it waits
+                    // in another line then, where when it came in goes before when it arrived (SPEC 16.11).
+                    let flow = flow && (demand.links.is_none() || came < entered);
                     other.pool == demand.pool
                         && other.model == demand.model
                         && other.links == demand.links
@@ -500,7 +508,7 @@ impl History {
                         && self.kept[*id].is_empty()
                         && other.size.rough() <= demand.size.rough()
                         && (flow || fresh && other.priority < demand.priority)
-                        && self.places[*id].0 < place
+                        && others < place
                 });
                 assert_eq!(overtaken.count(), 0, "overtaken");
             }
