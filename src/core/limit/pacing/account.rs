@@ -45,7 +45,7 @@ pub struct Account {
 pub struct UnderWay {
     /// All reservations that are out, the asker's own included.
     pub all: f64,
-    /// The asker's own.
+    /// The asker's own, as far as the reading is sure to hold it.
     pub own: f64,
 }
 

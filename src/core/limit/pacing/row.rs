@@ -188,9 +188,11 @@ impl Row {
             let (Some(reading), Some(place)) = (reading, self.accounts.get_mut(at)) else {
                 continue;
             };
+            // Of its tokens a part may come back, and may never have been debited; of its request nothing does.
+            let counted = *dimension == Dimension::Requests;
             let under_way = UnderWay {
                 all: self.under_way.get(at).copied().unwrap_or_default(),
-                own: amounts.get(at).copied().unwrap_or_default(),
+                own: amounts.get(at).copied().filter(|_| counted).unwrap_or_default(),
             };
             match place {
                 Some(account) => account.read(reading, sent, under_way, now),
