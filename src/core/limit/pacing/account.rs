@@ -28,6 +28,8 @@ pub struct Account {
     rate: f64,
     level: f64,
     at: Timestamp,
+    /// Since when its values are known.
+    began: Timestamp,
     period: Duration,
     /// A window's end, when all is left again; `None`: a bucket.
     ends: Option<Timestamp>,
@@ -57,6 +59,7 @@ impl Account {
             rate: limit / period.as_secs_f64().max(1e-3),
             level: limit,
             at: now,
+            began: now,
             period,
             ends: None,
             others: 0.0,
@@ -189,6 +192,10 @@ impl Account {
             let before = *self;
             *self = Self::first(reading, under_way, now);
             self.keep_lower(&before);
+            return;
+        }
+        if sent < self.began {
+            // It may have been true before there was an account to hold it against.
             return;
         }
         self.advance(now);
