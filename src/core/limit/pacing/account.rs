@@ -161,14 +161,14 @@ impl Account {
         self.note(now);
     }
 
-    /// What was reserved for a request and what it used are known to differ.
-    pub fn settle(&mut self, reserved: f64, used: f64, now: Timestamp) {
+    /// What a request used of what was reserved for it is known. `unseen`: so much of that, a reading from before now
+    /// may not have held.
+    pub fn settle(&mut self, reserved: f64, used: f64, unseen: f64, now: Timestamp) {
         self.advance(now);
-        let back = reserved - used;
-        if back > 0.0 {
-            self.extremes.raise(back);
+        if unseen > 0.0 {
+            self.extremes.raise(unseen);
         }
-        self.level = (self.level + back).min(self.limit);
+        self.level = (self.level + reserved - used).min(self.limit);
         self.note(now);
     }
 

@@ -379,7 +379,8 @@ impl Book {
         };
         self.each_configured(domain, configured, |dimension, account| {
             if let Some(used) = used(dimension) {
-                account.settle(of(amounts, dimension), used, now);
+                let reserved = of(amounts, dimension);
+                account.settle(reserved, used, reserved - used, now);
             }
         });
     }

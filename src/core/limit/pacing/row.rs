@@ -279,13 +279,16 @@ impl Row {
                 *under_way = (*under_way - reserved).max(0.0);
             }
             let used = match ending {
-                Ending::Served(used) => used.get(at).copied().flatten(),
-                Ending::Returned => Some(0.0),
+                Ending::Served(used) => used.get(at).copied().flatten().unwrap_or(*reserved),
+                Ending::Returned => 0.0,
             };
-            if let (Some(Some(account)), Some(used)) = (self.accounts.get_mut(at), used)
-                && used != *reserved
+            // Generated tokens are debited when they come, all others when the request is admitted.
+            let late = at == Dimension::OutputTokens.at();
+            let unseen = if late { *reserved } else { reserved - used };
+            if let Some(Some(account)) = self.accounts.get_mut(at)
+                && (used != *reserved || unseen > 0.0)
             {
-                account.settle(*reserved, used, now);
+                account.settle(*reserved, used, unseen, now);
             }
         }
         if let Some(slow) = self.slow.as_mut().filter(|_| !answered) {
