@@ -257,9 +257,9 @@ impl Book {
             .unwrap_or_default()
             .iter()
             .filter(holds)
-            .fold(Room::Open(0.5), |room, limit| {
-                room.and(limit.room(amounts, now))
-            })
+            .map(|limit| limit.room(amounts, now))
+            .reduce(Room::and)
+            .unwrap_or(Room::Open(0.5))
     }
 
     /// When what is left there would be lost: the end of a window, or a bucket being full. `None`: not known.

@@ -83,6 +83,11 @@ impl Row {
         self.accounts.iter().any(Option::is_some)
     }
 
+    /// Whether any limit is known, wherever from.
+    pub fn is_known(&self) -> bool {
+        self.is_stated() || self.configured != 0 || self.learned.iter().any(Learned::is_known)
+    }
+
     /// Whether something but accounts paces it.
     pub fn is_special(&self) -> bool {
         self.slow.is_some() || self.configured != 0 || self.learned.iter().any(Learned::is_known)
@@ -112,7 +117,8 @@ impl Row {
                 room = room.and(window);
             }
         }
-        for (learned, amount) in self.learned.iter().zip(learned_amounts(amounts)) {
+        let learned = self.learned.iter().zip(learned_amounts(amounts));
+        for (learned, amount) in learned.filter(|(learned, _)| learned.is_known()) {
             room = room.and(match learned.count(amount, now) {
                 Count::Within(share) => Room::Open(share),
                 Count::Beyond => Room::Beyond,
