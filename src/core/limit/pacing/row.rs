@@ -203,7 +203,11 @@ impl Row {
             let counted = *dimension == Dimension::Requests;
             let under_way = UnderWay {
                 all: self.under_way.get(at).copied().unwrap_or_default(),
-                own: amounts.get(at).copied().filter(|_| counted).unwrap_or_default(),
+                own: amounts
+                    .get(at)
+                    .copied()
+                    .filter(|_| counted)
+                    .unwrap_or_default(),
             };
             match place {
                 Some(account) => account.read(reading, sent, under_way, now),
