@@ -77,7 +77,8 @@ impl Account {
         if reading.refill == Refill::AtReset {
             account.ends = Some(now + reading.reset.unwrap_or(reading.period));
         }
-        account.level = reading.remaining - reading.below - (under_way.all - under_way.own);
+        let left = reading.remaining - reading.below - (under_way.all - under_way.own);
+        account.level = left.min(reading.limit);
         account.extremes = Extremes::default();
         account.note(now);
         account
