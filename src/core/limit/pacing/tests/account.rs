@@ -113,9 +113,11 @@ proptest! {
         let high = known.fold(f64::MIN, f64::max);
 
         let mut same = account;
-        let within = (low + (high - low) * part).max(0.0);
-        same.read(&reading(600.0, within, (below, above)), since, NOTHING, now);
-        prop_assert!((same.level() + same.margin() - last).abs() < TINY || within < low);
+        let within = low + (high - low) * part;
+        if 0.0 <= within {
+            same.read(&reading(600.0, within, (below, above)), since, NOTHING, now);
+            prop_assert!((same.level() + same.margin() - last).abs() < TINY);
+        }
 
         let mut lower = account;
         let told = low - outside;
@@ -127,7 +129,8 @@ proptest! {
 
         // Above, what was settled since may have been still out then.
         let mut higher = account;
-        let told = high + outside;
+        let told = high.max(-outside) + outside;
+        let outside = told - high;
         higher.read(&reading(600.0, told + below, (below, above)), since, NOTHING, now);
         let level = higher.level() + higher.margin();
         let (most, least) = (last + outside, last + outside - handed_back);
