@@ -118,9 +118,15 @@ impl Client {
                 let (reserved, sent) = (flight.reserved, flight.sent);
                 self.book
                     .settle(0, &name, &used, &reserved, true, sent, now);
-                for at in 1..DIMENSIONS {
-                    self.under_way[at] -= reserved[at];
-                    self.back[at] -= reserved[at] - flight.used[at];
+                let [_, under_way @ ..] = &mut self.under_way;
+                let [_, back @ ..] = &mut self.back;
+                let [_, reserved @ ..] = reserved;
+                let [_, used @ ..] = flight.used;
+                for (sum, reserved) in under_way.iter_mut().zip(reserved) {
+                    *sum -= reserved;
+                }
+                for ((sum, reserved), used) in back.iter_mut().zip(reserved).zip(used) {
+                    *sum -= reserved - used;
                 }
             }
         }
