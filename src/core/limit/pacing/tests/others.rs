@@ -148,3 +148,27 @@ fn who_is_crowded_out_still_gains_something() {
     }
     assert!(account.gain() < 0.6);
 }
+
+// 16.6: what nobody confirms is forgotten
+#[test]
+fn readings_that_agree_let_it_forget() {
+    let none = Default::default();
+    let mut account = Account::first(&reading(600.0, 300.0, EXACT), none, START);
+    account.read(&reading(600.0, 290.0, EXACT), at(0), none, at(0));
+    let gain = account.gain();
+    assert!(
+        (gain - 8.0).abs() < 1e-9,
+        "10 a second less 10 in 5 s: {gain}"
+    );
+    for second in 1..=60 {
+        let now = at(second * 1_000);
+        account.advance(now);
+        let agreed = (account.level() + account.margin()).min(600.0);
+        account.read(&reading(600.0, agreed, EXACT), now, none, now);
+    }
+    let gain = account.gain();
+    assert!(
+        (gain - (10.0 - 2.0 * (-2.0_f64).exp())).abs() < 0.01,
+        "{gain}"
+    );
+}
