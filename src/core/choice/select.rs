@@ -164,6 +164,62 @@ mod tests {
         check(&[(0, 0, 0, false), (0, 0, 0, false)], 0);
     }
 
+    // C2: tier, then the strategy's rank, then in flight, then the longest unused
+    #[test]
+    fn the_strategys_rank_comes_between_tier_and_ties() {
+        let order = [
+            (0, 1, 9, 9),
+            (0, 2, 0, 9),
+            (0, 2, 1, 0),
+            (0, 2, 1, 5),
+            (1, 0, 0, 0),
+        ];
+        for (better, pair) in order.windows(2).enumerate() {
+            // Whichever is offered first.
+            for turned in [false, true] {
+                let mut best = Best::default();
+                let mut offers: Vec<_> = (0_u16..).zip(pair).collect();
+                if turned {
+                    offers.reverse();
+                }
+                for (index, &(tier, rank, in_flight, used)) in offers {
+                    let subscription = SubscriptionIndex(index);
+                    let seat = Seat {
+                        in_flight,
+                        used,
+                        ..Seat::default()
+                    };
+                    let offer = Offer {
+                        rank,
+                        ..Offer::default()
+                    };
+                    best.offer(Member { subscription, tier }, &seat, offer);
+                }
+                let pick = best.pick().unwrap();
+                assert_eq!(pick.subscription, SubscriptionIndex(0), "{better} {turned}");
+            }
+        }
+    }
+
+    // 16.12: beyond the count only when no other key has room
+    #[test]
+    fn who_is_beyond_its_count_comes_last_of_all() {
+        let mut best = Best::default();
+        for (index, (errored, beyond)) in (0..).zip([(false, true), (true, false)]) {
+            let member = Member {
+                subscription: SubscriptionIndex(index),
+                tier: i32::from(index),
+            };
+            let offer = Offer {
+                errored,
+                beyond,
+                ..Offer::default()
+            };
+            best.offer(member, &Seat::default(), offer);
+        }
+        assert_eq!(best.pick().unwrap().subscription, SubscriptionIndex(1));
+    }
+
     // C8 (c)
     #[test]
     fn who_errored_comes_last_whatever_its_tier() {

@@ -28,6 +28,8 @@ pub struct Account {
     rate: f64,
     level: f64,
     at: Timestamp,
+    /// Since when its values are known.
+    began: Timestamp,
     period: Duration,
     /// A window's end, when all is left again; `None`: a bucket.
     ends: Option<Timestamp>,
@@ -45,7 +47,7 @@ pub struct Account {
 pub struct UnderWay {
     /// All reservations that are out, the asker's own included.
     pub all: f64,
-    /// The asker's own.
+    /// The asker's own, as far as the reading is sure to hold it.
     pub own: f64,
 }
 
@@ -57,6 +59,7 @@ impl Account {
             rate: limit / period.as_secs_f64().max(1e-3),
             level: limit,
             at: now,
+            began: now,
             period,
             ends: None,
             others: 0.0,
@@ -74,7 +77,8 @@ impl Account {
         if reading.refill == Refill::AtReset {
             account.ends = Some(now + reading.reset.unwrap_or(reading.period));
         }
-        account.level = reading.remaining - reading.below - (under_way.all - under_way.own);
+        let left = reading.remaining - reading.below - (under_way.all - under_way.own);
+        account.level = left.min(reading.limit);
         account.extremes = Extremes::default();
         account.note(now);
         account
@@ -158,14 +162,14 @@ impl Account {
         self.note(now);
     }
 
-    /// What was reserved for a request and what it used are known to differ.
-    pub fn settle(&mut self, reserved: f64, used: f64, now: Timestamp) {
+    /// What a request used of what was reserved for it is known. `unseen`: so much of that, a reading from before now
+    /// may not have held.
+    pub fn settle(&mut self, reserved: f64, used: f64, unseen: f64, now: Timestamp) {
         self.advance(now);
-        let back = reserved - used;
-        if back > 0.0 {
-            self.extremes.raise(back);
+        if unseen > 0.0 {
+            self.extremes.raise(unseen);
         }
-        self.level = (self.level + back).min(self.limit);
+        self.level = (self.level + reserved - used).min(self.limit);
         self.note(now);
     }
 
@@ -189,6 +193,10 @@ impl Account {
             let before = *self;
             *self = Self::first(reading, under_way, now);
             self.keep_lower(&before);
+            return;
+        }
+        if sent < self.began {
+            // It may have been true before there was an account to hold it against.
             return;
         }
         self.advance(now);

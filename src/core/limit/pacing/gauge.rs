@@ -35,7 +35,7 @@ pub struct Gauge {
 impl Gauge {
     /// Of a row, all of whose accounts are advanced to the instant.
     pub fn of(row: &Row, now: Timestamp) -> Self {
-        let unknown = if row.is_stated() { 1.0 } else { UNKNOWN };
+        let unknown = if row.is_known() { 1.0 } else { UNKNOWN };
         let mut gauge = Self {
             share: [unknown; DIMENSIONS],
             gain: [0.0; DIMENSIONS],

@@ -36,6 +36,8 @@ pub struct Learned {
     streak: u16,
     /// The latest refusal: those sent before it are of its episode.
     refused: Timestamp,
+    /// Whether its size is the count of what was sent, refusals to come included.
+    counted: bool,
     /// Granted by slice of time, the latest minute or so.
     slices: [f32; SLICES],
     slice: u64,
@@ -65,6 +67,7 @@ impl Learned {
             tried: Timestamp::ZERO,
             streak: 0,
             refused: Timestamp::ZERO,
+            counted: false,
             slices: [0.0; SLICES],
             slice: 0,
         }
@@ -161,9 +164,13 @@ impl Learned {
     ) -> bool {
         self.roll(now);
         if self.is_known() && sent < self.refused {
+            if self.counted {
+                self.size = (self.size - amount).max(amount);
+            }
             return true;
         }
         self.refused = now;
+        self.counted = self.begins.is_none();
         self.streak = 0;
         match self.begins {
             None => {

@@ -257,9 +257,9 @@ impl Book {
             .unwrap_or_default()
             .iter()
             .filter(holds)
-            .fold(Room::Open(0.5), |room, limit| {
-                room.and(limit.room(amounts, now))
-            })
+            .map(|limit| limit.room(amounts, now))
+            .reduce(Room::and)
+            .unwrap_or(Room::Open(0.5))
     }
 
     /// When what is left there would be lost: the end of a window, or a bucket being full. `None`: not known.
@@ -379,7 +379,8 @@ impl Book {
         };
         self.each_configured(domain, configured, |dimension, account| {
             if let Some(used) = used(dimension) {
-                account.settle(of(amounts, dimension), used, now);
+                let reserved = of(amounts, dimension);
+                account.settle(reserved, used, reserved - used, now);
             }
         });
     }

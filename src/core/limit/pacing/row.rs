@@ -88,6 +88,11 @@ impl Row {
         self.accounts.iter().any(Option::is_some)
     }
 
+    /// Whether any limit is known, wherever from.
+    pub fn is_known(&self) -> bool {
+        self.is_stated() || self.configured != 0 || self.learned.iter().any(Learned::is_known)
+    }
+
     /// Whether something but accounts paces it.
     pub fn is_special(&self) -> bool {
         self.slow.is_some() || self.configured != 0 || self.learned.iter().any(Learned::is_known)
@@ -117,7 +122,8 @@ impl Row {
                 room = room.and(window);
             }
         }
-        for (learned, amount) in self.learned.iter().zip(learned_amounts(amounts)) {
+        let learned = self.learned.iter().zip(learned_amounts(amounts));
+        for (learned, amount) in learned.filter(|(learned, _)| learned.is_known()) {
             room = room.and(match learned.count(amount, now) {
                 Count::Within(share) => Room::Open(share),
                 Count::Beyond => Room::Beyond,
@@ -193,9 +199,15 @@ impl Row {
             let (Some(reading), Some(place)) = (reading, self.accounts.get_mut(at)) else {
                 continue;
             };
+            // Of its tokens a part may come back, and may never have been debited; of its request nothing does.
+            let counted = *dimension == Dimension::Requests;
             let under_way = UnderWay {
                 all: self.under_way.get(at).copied().unwrap_or_default(),
-                own: amounts.get(at).copied().unwrap_or_default(),
+                own: amounts
+                    .get(at)
+                    .copied()
+                    .filter(|_| counted)
+                    .unwrap_or_default(),
             };
             match place {
                 Some(account) => account.read(reading, sent, under_way, now),
@@ -282,13 +294,16 @@ impl Row {
                 *under_way = (*under_way - reserved).max(0.0);
             }
             let used = match ending {
-                Ending::Served(used) => used.get(at).copied().flatten(),
-                Ending::Returned => Some(0.0),
+                Ending::Served(used) => used.get(at).copied().flatten().unwrap_or(*reserved),
+                Ending::Returned => 0.0,
             };
-            if let (Some(Some(account)), Some(used)) = (self.accounts.get_mut(at), used)
-                && used != *reserved
+            // Generated tokens are debited when they come, all others when the request is admitted.
+            let late = at == Dimension::OutputTokens.at();
+            let unseen = if late { *reserved } else { reserved - used };
+            if let Some(Some(account)) = self.accounts.get_mut(at)
+                && (used != *reserved || unseen > 0.0)
             {
-                account.settle(*reserved, used, now);
+                account.settle(*reserved, used, unseen, now);
             }
         }
         if let Some(slow) = self.slow.as_mut().filter(|_| !answered) {

@@ -7,8 +7,10 @@ mod fair;
 mod fallback;
 mod laws;
 mod limits;
+mod pacing;
 mod reload;
 mod room;
+mod strategies;
 mod trying;
 mod waiting;
 

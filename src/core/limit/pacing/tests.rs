@@ -1,1 +1,0 @@
-//! Pacing against a real bucket.
