@@ -90,6 +90,8 @@ pub struct Setting {
     pub start: f64,
     /// Who asks.
     pub clients: Clients,
+    /// How long windows are, in seconds.
+    pub window: u64,
     /// Multiplies the limits.
     pub scale: f64,
     /// Multiplies the length of answers.
@@ -114,6 +116,7 @@ impl Setting {
             burst: None,
             change: None,
             start: 1.0,
+            window: 60,
             clients: Clients::Four,
             scale: 1.0,
             slowness: 1.0,
@@ -147,6 +150,7 @@ impl Setting {
             sizes,
             accounts,
             rates: self.rates(),
+            window: self.window * SECOND,
             start: self.start,
             flap: self.flap.then_some(MARKED),
             outage: self.outage.map(|(begins, ends)| (at(begins), at(ends))),

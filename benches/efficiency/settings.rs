@@ -164,8 +164,12 @@ fn beyond() -> Vec<Setting> {
             setting
         })
         .collect();
+    let mut short = Setting::new("no-headers-short-0.9", Gemini, Requests, 0.9);
+    short.window = 10;
+    short.scale = 6.0;
     settings.extend([
         change,
+        short,
         Setting::new("output-0.9", Anthropic, OutputTokens, 0.9),
         Setting::new("output-1.5", Anthropic, OutputTokens, 1.5),
         Setting::new("no-headers-tokens-0.9", Gemini, InputTokens, 0.9),

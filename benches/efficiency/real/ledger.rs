@@ -3,8 +3,8 @@
 use authpool::core::limit::reading::Dimension;
 use authpool::scripted::{Entry, Provider};
 
-use super::{Sent, WINDOW, credential, limits};
-use crate::bucket::{Bucket, MINUTE};
+use super::{Sent, credential, limits};
+use crate::bucket::Bucket;
 use crate::chooser::Fault;
 use crate::load::{MODELS, SECOND};
 use crate::provider::cost;
@@ -80,13 +80,6 @@ fn number(body: &[u8]) -> Option<usize> {
 fn supply(setting: &Setting, entries: &[Entry], span: &Span) -> f64 {
     let mut supply = 0.0;
     for limit in limits(setting) {
-        let windowed = limit.window;
-        // The windows here are a minute long: time runs as much faster.
-        let pace = if windowed {
-            MINUTE / (WINDOW * SECOND)
-        } else {
-            1
-        };
         let own = entries.iter().filter(|entry| {
             entry.credential == credential(limit.key)
                 && entry.model.as_deref() == Some(MODELS[limit.model])
@@ -94,19 +87,18 @@ fn supply(setting: &Setting, entries: &[Entry], span: &Span) -> f64 {
         });
         let own: Vec<&Entry> = own.collect();
         let first = own.first().map_or(span.to, |entry| entry.at.as_micros());
-        let (first, end) = (first * pace, span.to * pace);
-        let phase = windowed.then_some(first);
-        let full = Bucket::new(setting.bound, limit.held, first, phase);
+        let window = limit.window.map(|seconds| (seconds * SECOND, first));
+        let full = Bucket::new(setting.bound, limit.held, first, window);
         let mut bucket = full.begun_at(setting.start);
-        supply += bucket.level() + bucket.gains(first, end);
+        supply += bucket.level() + bucket.gains(first, span.to);
         for entry in own.into_iter().filter(|entry| entry.status == 200) {
-            bucket.fill(entry.at.as_micros() * pace);
+            bucket.fill(entry.at.as_micros());
             bucket.take(match setting.bound {
                 Dimension::Requests => 1,
                 _ => entry.input_tokens,
             });
         }
-        bucket.fill(end);
+        bucket.fill(span.to);
         supply -= bucket.level().max(0.0);
     }
     supply

@@ -1,5 +1,6 @@
 //! The same load on real sockets and in real time: the release binary between clients of this process and the
 //! scripted provider, which keeps real limits. What happened is read from the provider's ledger, on the same clock.
+//! What is Gemini's on virtual time is worded as OpenAI here, without any header of limits.
 
 mod ledger;
 mod wire;
@@ -20,8 +21,6 @@ use crate::words::Habit;
 
 /// Buckets begin so full: a minute's worth would outlast the run.
 const START: f64 = 0.1;
-/// Of windows, where nothing is stated.
-const WINDOW: u64 = 10;
 
 /// What is run on real sockets.
 pub fn settings() -> Vec<Setting> {
@@ -30,6 +29,7 @@ pub fn settings() -> Vec<Setting> {
         ("requests-0.9", "real-requests-0.9"),
         ("tokens-1.5", "real-tokens-1.5"),
         ("no-headers-0.9", "real-no-headers-0.9"),
+        ("no-headers-short-0.9", "real-no-headers-short-0.9"),
         ("burst-cold", "real-burst"),
         ("foreign-0.9", "real-foreign-0.9"),
     ];
@@ -39,11 +39,6 @@ pub fn settings() -> Vec<Setting> {
             name,
             ..setting.clone()
         };
-        if !setting.stated {
-            // The scripted provider does not speak Gemini. Windows are short, for there to be some, and limits as much
-            // higher, so that as much fits into one.
-            setting.scale = 60.0 / WINDOW as f64;
-        }
         if setting.stated && setting.burst.is_none() {
             setting.start = START;
         }
@@ -115,13 +110,14 @@ struct KeyLimit {
     rates: Vec<(Dimension, u64)>,
     /// What the binding bucket holds when full.
     held: u64,
-    window: bool,
+    /// How long its windows are, in seconds; `None`: it fills all the time.
+    window: Option<u64>,
 }
 
 /// The limits of every key and model. Keys of one account have no common limits here.
 fn limits(setting: &Setting) -> Vec<KeyLimit> {
     let plan = setting.plan(0);
-    let window = plan.habit == Habit::Gemini;
+    let window = (plan.habit == Habit::Gemini).then_some(setting.window);
     let mut limits = Vec::new();
     for (key, account) in plan.accounts.iter().enumerate() {
         for (model, share) in SHARES.into_iter().enumerate() {
@@ -135,7 +131,7 @@ fn limits(setting: &Setting) -> Vec<KeyLimit> {
                 key,
                 model,
                 rates,
-                held: if window { minute * WINDOW / 60 } else { minute },
+                held: minute * window.unwrap_or(60) / 60,
                 window,
             });
         }
@@ -152,11 +148,11 @@ fn tell(setting: &Setting, provider: &Provider) {
         let told = Limits {
             model: Some(MODELS[limit.model].to_owned()),
             requests_per_minute: rate(Dimension::Requests),
-            requests_burst: limit.window.then_some(limit.held),
+            requests_burst: limit.window.map(|_| limit.held),
             tokens_per_minute: rate(Dimension::Tokens),
             input_tokens_per_minute: rate(Dimension::InputTokens),
             output_tokens_per_minute: rate(Dimension::OutputTokens),
-            window_seconds: limit.window.then_some(WINDOW),
+            window_seconds: limit.window,
             start_percent: Some((setting.start * 100.0) as u64),
             reserves_max_tokens: setting.habit == Habit::OpenAi,
             silent: !setting.stated,
