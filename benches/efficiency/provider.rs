@@ -30,6 +30,8 @@ pub struct Plan {
     pub accounts: Vec<usize>,
     /// How long windows are, in microseconds.
     pub window: u64,
+    /// Whether they all begin together.
+    pub aligned: bool,
     /// The limits of a size of one.
     pub rates: Rates,
     /// How full the buckets are at the start: a share.
@@ -66,7 +68,8 @@ impl Provider {
     pub fn new(plan: Plan, seed: u64, now: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x9407);
         let buckets = plan.sizes.iter().map(|&size| {
-            let begins = now + random.u64(0..plan.window);
+            let drawn = random.u64(0..plan.window);
+            let begins = if plan.aligned { now } else { now + drawn };
             let windowed = plan.habit == Habit::Gemini;
             let part = if windowed {
                 plan.window as f64 / MINUTE as f64

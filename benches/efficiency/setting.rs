@@ -92,6 +92,8 @@ pub struct Setting {
     pub clients: Clients,
     /// How long windows are, in seconds.
     pub window: u64,
+    /// Whether all windows begin together; else each account's at an instant of its own.
+    pub aligned: bool,
     /// Multiplies the limits.
     pub scale: f64,
     /// Multiplies the length of answers.
@@ -117,6 +119,7 @@ impl Setting {
             change: None,
             start: 1.0,
             window: 60,
+            aligned: false,
             clients: Clients::Four,
             scale: 1.0,
             slowness: 1.0,
@@ -150,6 +153,7 @@ impl Setting {
             sizes,
             accounts,
             rates: self.rates(),
+            aligned: self.aligned,
             window: self.window * SECOND,
             start: self.start,
             flap: self.flap.then_some(MARKED),
