@@ -2,16 +2,26 @@
 //! a page of something in between. `cargo bench --bench classify`.
 
 use std::hint::black_box;
+use std::time::Duration;
 
+use authpool::core::dialect::Dialect;
 use authpool::core::dialect::answer::{self, Answer};
 use authpool::core::dialect::endpoint::Endpoint;
 use authpool::core::dialect::flavour::Flavour;
+use authpool::core::dialect::limits::limit_headers;
+use authpool::core::limit::reading::{PoolReading, PoolRoom};
 use authpool::core::limit::verdict::Verdict;
 use authpool::core::time::WallTime;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
 
 const NOW: WallTime = WallTime::from_micros(1_787_150_053_000_000);
+
+const POOL_READING: PoolReading = PoolReading {
+    limit: 10_000_000.0,
+    remaining: 9_998_700.0,
+    full_in: Duration::from_millis(6_700),
+};
 
 fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
     lines
@@ -93,6 +103,35 @@ fn classify(criterion: &mut Criterion) {
     group.bench_function("200, OpenAI's head: readings", |bencher| {
         bencher.iter(|| answer::readings(Flavour::OpenAi, black_box(&openai), NOW));
     });
+
+    let room = PoolRoom {
+        dimensions: [Some(POOL_READING); 4],
+        ..PoolRoom::NONE
+    };
+    for (name, dialect) in [
+        ("Anthropic", Dialect::Anthropic),
+        ("OpenAI", Dialect::OpenAi),
+    ] {
+        group.bench_function(format!("limit headers for {name}'s clients"), |bencher| {
+            bencher.iter(|| {
+                let room = black_box(&room);
+                limit_headers(dialect, Flavour::Generic, room, NOW)
+                    .fold(0, |length, line| length + black_box(line).1.len())
+            });
+        });
+        group.bench_function(format!("the same, into {name}'s head"), |bencher| {
+            bencher.iter_batched_ref(
+                || headers(&[("content-type", "application/json")]),
+                |head| {
+                    let room = black_box(&room);
+                    for (name, value) in limit_headers(dialect, Flavour::Generic, room, NOW) {
+                        head.insert(name, value);
+                    }
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
 
     let refusal = headers(&[
         ("content-type", "application/json"),

@@ -6,7 +6,7 @@
 //!
 //! # Where is...
 //!
-//! - a 429 read: `core/dialect/answer`
+//! - a 429 read: `core/dialect/answer`; an operator's rule of what it means: `core/limit/rules`
 //! - what it does to a subscription: `core/limit/breaker`, called from `core/pools` at observe and settle
 //! - whether we try again: `proxy/attempt`
 //! - when the first byte goes to the client: `proxy/commit`

@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use authpool::config::{self, Config, ConfigError, Surroundings, keys};
+use authpool::config::{self, Config, ConfigError, LimitHeaders, Surroundings, keys};
 use authpool::core::choice::strategy;
 use authpool::core::dialect::Dialect;
 use authpool::core::limit::reading::Dimension;
+use authpool::core::limit::scope::Scope;
+use authpool::core::limit::verdict::{Class, Verdict};
 use authpool::core::pools::Priority;
 use proptest::prelude::*;
 
@@ -209,6 +211,16 @@ fn client(lines: &str) -> String {
     more(&format!("{CLIENT}\n{lines}"))
 }
 
+/// Lines of a rule, from line 15 on.
+fn rule(lines: &str) -> String {
+    more(&format!("[[rule]]\nverdict = \"rate_limited\"\n{lines}"))
+}
+
+/// What stands for a rule's verdict, line 15.
+fn verdict(word: &str) -> String {
+    more(&format!("[[rule]]\nstatus = [400]\nverdict = {word}"))
+}
+
 /// What stands for a client's key, line 15.
 fn key(reference: &str) -> String {
     more(&format!("[[client]]\nid = \"c\"\nkey = {reference}"))
@@ -257,6 +269,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((pool.max_waiting, pool.max_attempts), (1000, 2));
     assert_eq!(pool.stick_wait, Duration::from_secs(2));
     assert!(pool.default_owner.is_none() && pool.session_headers.is_empty());
+    assert_eq!(pool.limit_headers, LimitHeaders::Pool);
     assert_eq!(pool.strategy, strategy::Strategy::Headroom);
     assert!(pool.fallback.is_empty() && pool.model_aliases.is_empty());
     assert_eq!(pool.fallback_after, Duration::from_secs(2));
@@ -384,6 +397,21 @@ fn the_example_is_right_and_every_value_arrives_where_it_belongs() {
     assert_eq!(team.max_in_flight.map(u32::from), Some(40));
     assert!(team.priority == Priority::High && team.may_pin);
     assert_eq!(team.tenant.as_deref(), Some("acme"));
+    let [first, second] = &config.rules[..] else {
+        panic!("{:?}", config.rules);
+    };
+    assert!(first.covers("lab") && !first.covers("openai") && second.covers("openai"));
+    let (rule, hours) = (&first.rule, Duration::from_secs(12 * 3600));
+    assert_eq!(rule.status, [429..=429, 500..=599]);
+    assert_eq!(rule.headers[0].0, "x-error");
+    assert!(rule.body.is_some());
+    assert_eq!(rule.verdict.class, Class::QuotaExhausted);
+    let scope = Scope::SPEND | Scope::PER_CREDENTIAL | Scope::MONTH;
+    assert_eq!(
+        (rule.verdict.scope, rule.verdict.wait),
+        (scope, Some(hours))
+    );
+    assert_eq!((first.rule.position, second.rule.position), (0, 1));
 }
 
 #[test]
@@ -418,6 +446,7 @@ fn the_example_has_every_key_that_works() {
         ("/route", keys::ROUTE),
         ("/client", keys::CLIENT),
         ("/client/key", keys::KEY),
+        ("/rule", keys::RULE),
     ] {
         for key in keys {
             let key = format!("{table}/{key}");
@@ -519,6 +548,7 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         session_headers = ["x"]
         stick_wait = "7s"
         default_owner = "a"
+        limit_headers = "strip"
         strategy = "weighted"
         fallback = ["spare"]
         fallback_after = "7s"
@@ -548,6 +578,17 @@ fn every_key_that_may_be_left_out_changes_the_configuration() {
         max_in_flight = 7
         priority = "low"
         may_pin = true
+        "#,
+    );
+    check(
+        |lines| rule(&format!("status = [400]\n{lines}")),
+        &optional(keys::RULE, &["verdict", "status"]),
+        r#"
+        providers = ["p"]
+        headers = { x-a = "b" }
+        body = "x"
+        scope = ["month"]
+        wait = "7s"
         "#,
     );
     check(
@@ -830,6 +871,7 @@ fn numbers_durations_and_sizes_keep_their_bounds() {
         max_attempts = 0       => 13 pool[0].max_attempts: must be between 1 and 16
         max_attempts = 17      => 13 pool[0].max_attempts: must be between 1 and 16
         stick_wait = "61m"     => 13 pool[0].stick_wait: must be between 0s and 1h
+        limit_headers = "none" => 13 pool[0].limit_headers: must be "pool", "upstream" or "strip"
         [sessions] | max = 0   => 14 sessions.max: must be between 1 and 10000000
         "#,
     );
@@ -1099,6 +1141,71 @@ fn paths_hosts_and_groups_are_well_formed() {
     let config = good(&route(hosts));
     assert_eq!(config.routes[1].host.as_deref(), Some("h.example"));
     assert_eq!(&*config.routes[1].path_prefix, "/a/b");
+}
+
+#[test]
+fn a_rule_says_which_answers_it_is_for_and_what_they_mean() {
+    // D10
+    check_each(
+        rule,
+        r#"
+        scope = ["month"]                         => 13 rule[0]: must say which answers it is for
+        status = []                               => 15 rule[0].status: must name at least one
+        status = 429                              => 15 rule[0].status: must be an array in brackets
+        status = [199, 600]                       => 15 rule[0].status[0]: must be between 200 and 599 && 15 rule[0].status[1]: must be between 200
+        status = ["429", "1xx", "5XX", true]      => 15 rule[0].status[0]: must be a number such as 429 && 15 rule[0].status[1]: must be a n && 15 rule[0].status[2]: must be a n && 15 rule[0].status[3]: must be a text in quotes
+        headers = {}                              => 15 rule[0].headers: must name at least one
+        headers = { "a b" = "x", "" = "y" }       => 15 rule[0].headers.a b: is not the name of a header && 15 rule[0].headers.: is not the name
+        headers = { x-a = "x", X-A = "y" }        => 15 rule[0].headers.X-A: is named twice, ignoring case
+        headers = { x-a = "", x-b = 7 }           => 15 rule[0].headers.x-a: must be a pattern of 1 to 1024 && 15 rule[0].headers.x-b: must be a text in quotes
+        body = ""                                 => 15 rule[0].body: must be a pattern of 1 to 1024
+        body = "a\tb"                             => 15 rule[0].body: must be a pattern of 1 to 1024
+        body = "x" | status = ["2xx", 302]        => 15 rule[0].body: is compared with answers of 400 and above only
+        body = "x" | scope = ["monthly", "day", "day"] => 16 rule[0].scope[0]: `monthly` is no word of a scope: perhaps `month`? && 16 rule[0].scope[2]: is named twice
+        body = "x" | wait = "841h"                => 16 rule[0].wait: must be between 0s and 840h
+        body = "x" | wait = "1d"                  => 16 rule[0].wait: must be a duration
+        body = "x" | providers = []               => 16 rule[0].providers: must name at least one
+        body = "x" | providers = ["q"]            => 16 rule[0].providers[0]: `q` is the id of no provider
+        bodi = "x" | status = [400]               => 15 rule[0].bodi: is an unknown key: perhaps `body`?
+        "#,
+    );
+    check_each(
+        verdict,
+        r#"
+        "rate-limited"             => 15 rule[0].verdict: `rate-limited` is no verdict: perhaps `rate_limited`?
+        "throttle_the_whole_thing" => 15 rule[0].verdict: `throttle...` is no verdict: there are `ok`, `rate_limited`
+        429                        => 15 rule[0].verdict: must be a text in quotes
+        "ok" | wait = "1s"         => 16 rule[0].wait: has no effect: nothing waits after ok
+        "credential_invalid" | wait = "1s" => 16 rule[0].wait: has no effect
+        "#,
+    );
+    check(
+        &more("[[rule]]\nstatus = [400]"),
+        &["13 rule[0].verdict: is missing"],
+    );
+    let many = "[[rule]]\nstatus = [400]\nverdict = \"ok\"\n".repeat(257);
+    check(&more(&many), &["781 rule[256]: is beyond 256 rules"]);
+}
+
+#[test]
+fn what_a_rule_leaves_out_is_any_answer_of_any_provider_without_scope_or_wait() {
+    // D10
+    let config = good(&rule("headers = { X-Error = \"Busy*\" }"));
+    let one = &config.rules[0];
+    assert!(one.covers("p") && one.covers("whatever"));
+    assert_eq!(one.rule.verdict, Verdict::of(Class::RateLimited));
+    assert!(one.rule.status.is_empty() && one.rule.body.is_none());
+    assert_eq!(one.rule.headers[0].0, "x-error");
+    for class in Class::ALL {
+        let config = good(&verdict(&format!("{:?}", class.name())));
+        assert_eq!(config.rules[0].rule.verdict.class, class);
+    }
+    for word in Scope::ALL.words() {
+        let config = good(&rule(&format!("status = [400]\nscope = [{word:?}]")));
+        let found = config.rules[0].rule.verdict.scope;
+        assert_eq!(found.words().collect::<Vec<_>>(), [word]);
+    }
+    assert!(good(GOOD).rules.is_empty());
 }
 
 #[test]

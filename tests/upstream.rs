@@ -245,6 +245,32 @@ async fn the_connection_that_was_used_last_is_used_next() {
     assert!(timeout(SHORT, listener.accept()).await.is_err());
 }
 
+// C8
+#[tokio::test]
+async fn a_request_that_is_wanted_no_more_is_not_begun_and_its_connection_serves_the_next() {
+    let (listener, provider) = listen().await;
+    let client = Client::new(provider);
+    // Over a fresh connection, then over a kept one.
+    for _ in 0..2 {
+        let error = within(client.endpoint.send_if(get(), || false)).await;
+        let error = error.unwrap_err();
+        assert!(error.withdrawn && !error.sent && !error.connect && !error.timeout);
+        client.has(1, 0).await;
+    }
+    let (response, head) = tokio::join!(within(client.endpoint.send_if(get(), || true)), async {
+        let mut stream = accept(&listener).await;
+        let head = head(&mut stream).await;
+        stream.write_all(OK).await.unwrap();
+        head
+    });
+    assert_eq!(text(response.unwrap()).await, "hi");
+    assert_eq!(
+        head.matches("GET").count(),
+        1,
+        "nothing of the others went out"
+    );
+}
+
 // F2
 #[tokio::test]
 async fn an_idle_connection_that_the_provider_closed_is_not_used() {

@@ -7,7 +7,7 @@ use crate::core::id::{PoolIndex, SubscriptionIndex};
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::reading::Readings;
 use crate::core::limit::verdict::{Outcome, Verdict};
-use crate::core::pools::Ticket;
+use crate::core::pools::{Ticket, Turn};
 use crate::core::time::Timestamp;
 
 /// The right to send one attempt on one subscription. Dropping it settles it as abandoned.
@@ -21,6 +21,7 @@ pub struct Lease {
     via: Via,
     began: Timestamp,
     probe: bool,
+    turn: Option<Turn>,
 }
 
 impl Lease {
@@ -32,6 +33,7 @@ impl Lease {
             via: ticket.via(),
             began: ticket.began(),
             probe: ticket.is_probe(),
+            turn: ticket.turn(),
             ticket: Some(ticket),
         }
     }
@@ -56,6 +58,11 @@ impl Lease {
         self.began
     }
 
+    /// Its request's share, kept when it is tried again (C5): for [`Demand::turn`](crate::core::pools::Demand::turn).
+    pub fn turn(&self) -> Option<Turn> {
+        self.turn
+    }
+
     /// Whether it probes a bar (D5).
     pub fn is_probe(&self) -> bool {
         self.probe
@@ -71,7 +78,7 @@ impl Lease {
     }
 
     /// Whether a verdict against its subscription was observed since it was granted: an attempt that has not begun is
-    /// then not to begin (C8); drop the lease and acquire again. Worth asking where time has passed since the grant:
+    /// then not to begin (C8): settle it as [`Outcome::Unsent`] and acquire again. Worth asking where time has passed since the grant:
     /// after a wait, after connecting.
     pub fn is_overtaken(&self) -> bool {
         let ticket = self.ticket.as_ref();
@@ -79,7 +86,7 @@ impl Lease {
     }
 
     /// The attempt has ended. A request that was handed back unsent over a connection that had gone stale is
-    /// [`Outcome::Abandoned`]: it tells nothing about the server, while a silence counts against it (D11).
+    /// [`Outcome::Unsent`]: it tells nothing about the server, while a silence counts against it (D11).
     /// `usage`: what the answer reported; where it reported nothing, the reservation counts as spent.
     pub fn settle(mut self, outcome: Outcome, usage: &Usage) {
         if let Some(ticket) = self.ticket.take() {

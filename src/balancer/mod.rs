@@ -11,15 +11,15 @@ pub use waiting::Waiting;
 use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::clock::Clock;
 use crate::core::choice::queue::WaiterId;
 pub use crate::core::choice::session::HandleOwner;
 pub use crate::core::choice::tried::Tried;
-use crate::core::id::{PoolIndex, SessionKey, SubscriptionIndex};
+use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 use crate::core::ledger::usage::Usage;
-use crate::core::limit::reading::Readings;
+use crate::core::limit::reading::{PoolRoom, Readings};
 use crate::core::limit::verdict::{Outcome, Verdict};
 use crate::core::pools::{
     Acquisition, Applied, Consequences, Demand, Entrance, Layout, Pools, Ticket,
@@ -41,6 +41,8 @@ struct Shared {
     records: Records,
     keeper: Notify,
     poisoned: AtomicU64,
+    /// Whether an answer has told anything of limits.
+    told: AtomicBool,
 }
 
 struct Guarded {
@@ -101,6 +103,7 @@ impl Balancer {
             records: events,
             keeper: Notify::new(),
             poisoned: AtomicU64::new(0),
+            told: AtomicBool::new(false),
         }));
         (balancer, applied)
     }
@@ -162,6 +165,14 @@ impl Balancer {
         self.section(|guarded, _, _| guarded.pools.handle_owner(&handle, owner_tag))
     }
 
+    /// D9: what a pool has left for a limit group. No section while nothing was told.
+    pub fn room(&self, pool: PoolIndex, limit_group: &LimitGroup) -> PoolRoom {
+        if !self.0.told.load(Ordering::Relaxed) {
+            return PoolRoom::NONE;
+        }
+        self.section(|guarded, now, _| guarded.pools.pool_room(pool, limit_group, now))
+    }
+
     /// Everything at one instant, for metrics and readiness.
     pub fn snapshot(&self) -> PoolsSnapshot {
         let size = self.section(|guarded, _, _| guarded.pools.snapshot_size());
@@ -216,6 +227,9 @@ impl Balancer {
     }
 
     fn observe(&self, ticket: &Ticket, verdict: &Verdict, readings: &Readings) {
+        if !self.0.told.load(Ordering::Relaxed) && !readings.is_empty() {
+            self.0.told.store(true, Ordering::Relaxed);
+        }
         self.section(|guarded, now, consequences| {
             let pools = &mut guarded.pools;
             pools.observe(ticket, verdict, readings, now, consequences);
@@ -235,8 +249,8 @@ impl Balancer {
 
     fn leave(&self, waiter: WaiterId) {
         // The sender is dropped after release.
-        let _sender = self.section(|guarded, _, _| {
-            let still_there = guarded.pools.leave(waiter);
+        let _sender = self.section(|guarded, now, consequences| {
+            let still_there = guarded.pools.leave(waiter, now, consequences);
             let place = guarded.senders.get_mut(waiter.at()).filter(|_| still_there);
             place.and_then(Option::take)
         });
@@ -298,7 +312,7 @@ impl Balancer {
         for Addressed { sender, answer } in answers.drain(..) {
             let answer = answer.map(|ticket| Lease::new(self.clone(), ticket));
             // Whoever is gone drops the lease here, which settles it.
-            drop(sender.map(|sender| sender.send(answer)));
+            sender.map(|sender| sender.send(answer).is_ok());
         }
         more
     }

@@ -40,6 +40,9 @@ enum Command {
     Classify {
         /// The recorded answers; else standard input
         file: Option<PathBuf>,
+        /// A configuration whose [[rule]]s come first; of the rest of it only the providers are read
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Show three subscriptions with small limits under traffic, with a scripted provider inside
     Demo(demo::DemoArgs),
@@ -53,10 +56,12 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve { config } => serve::run(config.as_deref()),
         Command::Check { config } => check::run(config.as_deref(), out, err),
-        Command::Classify { file } => match classify::run(file.as_deref(), out) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => unusable(Whole(&error)),
-        },
+        Command::Classify { file, config } => {
+            match classify::run(file.as_deref(), config.as_deref(), out) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => unusable(Whole(&error)),
+            }
+        }
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Provider(arguments) => provider::run(arguments),
     }

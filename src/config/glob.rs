@@ -1,31 +1,12 @@
-//! Patterns with `*` only, matched in time linear in the text.
-
-use memchr::memmem;
+//! Patterns with `*` only, over text in which case counts. How they match is the core's.
 
 use super::Glob;
+use crate::core::glob;
 
 impl Glob {
     /// Whether the whole text fits the pattern; case counts.
     pub fn matches(&self, text: &str) -> bool {
-        let text = text.as_bytes();
-        let mut pieces = self.0.as_bytes().split(|&byte| byte == b'*');
-        let first = pieces.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else {
-            return false;
-        };
-        // Without a star there is one piece, and it must be all.
-        let Some(mut last) = pieces.next() else {
-            return rest.is_empty();
-        };
-        // The leftmost place of each inner piece leaves the most for those behind it.
-        for piece in pieces {
-            match memmem::find(rest, last) {
-                Some(at) => rest = rest.get(at + last.len()..).unwrap_or_default(),
-                None => return false,
-            }
-            last = piece;
-        }
-        rest.ends_with(last)
+        glob::matches(self.0.as_bytes(), text.as_bytes())
     }
 
     /// Whether it is `*` alone: everything fits it.
@@ -36,61 +17,5 @@ impl Glob {
     /// Whether it names one thing: no star in it.
     pub fn is_literal(&self) -> bool {
         !self.0.contains('*')
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The definition, in quadratic time and more.
-    fn oracle(pattern: &[u8], text: &[u8]) -> bool {
-        match (pattern.split_first(), text.split_first()) {
-            (None, None) => true,
-            (Some((b'*', pattern)), None) => oracle(pattern, text),
-            (Some((b'*', shorter)), Some((_, rest))) => {
-                oracle(shorter, text) || oracle(pattern, rest)
-            }
-            (Some((a, pattern)), Some((b, text))) => a == b && oracle(pattern, text),
-            (None, Some(_)) | (Some(_), None) => false,
-        }
-    }
-
-    #[test]
-    fn a_star_stands_for_any_run_and_nothing_else_is_special() {
-        // section 14
-        let check = |pattern: &str, text: &str, expected: bool| {
-            assert_eq!(
-                Glob(pattern.into()).matches(text),
-                expected,
-                "{pattern} {text}"
-            );
-        };
-        check("*", "", true);
-        check("*", "gpt-5", true);
-        check("gpt-5", "gpt-5", true);
-        check("gpt-5", "gpt-5-mini", false);
-        check("gpt-*", "gpt-", true);
-        check("gpt-*", "GPT-5", false);
-        check("*-mini", "gpt-5-mini", true);
-        check("*-mini", "gpt-5-mini-x", false);
-        check("a*a", "a", false);
-        check("a*b*c", "axbxc", true);
-        check("a*b*c", "acb", false);
-        check("g?t", "gpt", false);
-        check("[a-z]", "b", false);
-        check("", "", true);
-        check("", "a", false);
-        check("**", "a", true);
-    }
-
-    proptest! {
-        #[test]
-        fn it_agrees_with_the_definition(pattern in "[ab*]{0,8}", text in "[ab]{0,12}") {
-            let expected = oracle(pattern.as_bytes(), text.as_bytes());
-            prop_assert_eq!(Glob(pattern.into()).matches(&text), expected);
-        }
     }
 }

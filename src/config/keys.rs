@@ -10,6 +10,7 @@ pub const ROOT: &[&str] = &[
     "route",
     "client",
     "sessions",
+    "rule",
 ];
 /// `[server]`.
 pub const SERVER: &[&str] = &[
@@ -80,6 +81,7 @@ pub const POOL: &[&str] = &[
     "session_headers",
     "stick_wait",
     "default_owner",
+    "limit_headers",
     "strategy",
     "fallback",
     "fallback_after",
@@ -111,3 +113,13 @@ pub const CLIENT: &[&str] = &[
 pub const KEY: &[&str] = &["env", "file", "sha256"];
 /// `[sessions]`.
 pub const SESSIONS: &[&str] = &["max"];
+/// `[[rule]]`.
+pub const RULE: &[&str] = &[
+    "providers",
+    "status",
+    "headers",
+    "body",
+    "verdict",
+    "scope",
+    "wait",
+];

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use toml::de::DeTable;
+
 use super::fault::{ConfigError, Faults};
 use super::rules;
 use super::surroundings::Surroundings;
-use super::{Config, wire};
+use super::{Config, ReadingConfig, wire};
 
 /// Where the configuration is: the argument, else `AUTHPOOL_CONFIG` unless empty, else
 /// `/etc/authpool/authpool.toml`.
@@ -27,13 +29,7 @@ impl Config {
     /// # Errors
     /// All faults at once, each with its line and path. None shows a secret.
     pub fn parse(text: &str, surroundings: &dyn Surroundings) -> Result<Self, ConfigError> {
-        let faults = Faults::new(text);
-        let root = wire::parse(text, &faults).map_err(ConfigError::Syntax)?;
-        let config = rules::lower(root, &faults, surroundings);
-        match faults.into_faults() {
-            faults if faults.is_empty() => Ok(config),
-            faults => Err(ConfigError::Invalid(faults)),
-        }
+        judge(text, surroundings, rules::lower)
     }
 
     /// Reads and parses a file. Relative paths in it are relative to its folder.
@@ -41,23 +37,59 @@ impl Config {
     /// # Errors
     /// Where the file cannot be read or is not UTF-8, and as [`Config::parse`], naming the file.
     pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let content = surroundings.file(path).map_err(unreadable)?;
-        let text = String::from_utf8(content).map_err(|_| {
-            unreadable(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it is not UTF-8 text",
-            ))
-        })?;
-        let beside = Beside {
-            folder: path.parent().unwrap_or(Path::new("")),
-            surroundings,
-        };
-        Self::parse(&text, &beside).map_err(|error| error.in_file(path))
+        read(path, surroundings, rules::lower)
     }
+}
+
+impl ReadingConfig {
+    /// Reads and parses what a file says of providers and their answers; what else is in it is not looked at, so
+    /// that rules can be tried where no secret is.
+    ///
+    /// # Errors
+    /// As [`Config::load`], of those tables.
+    pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Self, ConfigError> {
+        read(path, surroundings, rules::lower_reading)
+    }
+}
+
+/// From the file's root table to what it says.
+type Lower<T> = fn(DeTable<'_>, &Faults, &dyn Surroundings) -> T;
+
+fn judge<T>(
+    text: &str,
+    surroundings: &dyn Surroundings,
+    lower: Lower<T>,
+) -> Result<T, ConfigError> {
+    let faults = Faults::new(text);
+    let root = wire::parse(text, &faults).map_err(ConfigError::Syntax)?;
+    let config = lower(root, &faults, surroundings);
+    match faults.into_faults() {
+        faults if faults.is_empty() => Ok(config),
+        faults => Err(ConfigError::Invalid(faults)),
+    }
+}
+
+fn read<T>(
+    path: &Path,
+    surroundings: &dyn Surroundings,
+    lower: Lower<T>,
+) -> Result<T, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let content = surroundings.file(path).map_err(unreadable)?;
+    let text = String::from_utf8(content).map_err(|_| {
+        unreadable(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is not UTF-8 text",
+        ))
+    })?;
+    let beside = Beside {
+        folder: path.parent().unwrap_or(Path::new("")),
+        surroundings,
+    };
+    judge(&text, &beside, lower).map_err(|error| error.in_file(path))
 }
 
 /// Files as the configuration names them: from its own folder.

@@ -23,6 +23,7 @@ use crate::core::choice::strategy::Strategy;
 use crate::core::dialect::Dialect;
 use crate::core::dialect::flavour::Flavour;
 use crate::core::limit::reading::Dimension;
+use crate::core::limit::rules::Rule;
 use crate::core::pools::Priority;
 use crate::secret::{Credential, Secret};
 
@@ -52,6 +53,17 @@ pub struct Config {
     pub clients: Vec<ClientConfig>,
     /// `[sessions]`.
     pub sessions: SessionsConfig,
+    /// `[[rule]]`, in file order.
+    pub rules: Vec<RuleConfig>,
+}
+
+/// What of the file says how answers are read.
+#[derive(Clone, Debug)]
+pub struct ReadingConfig {
+    /// `[[provider]]`, in file order.
+    pub providers: Vec<Arc<ProviderConfig>>,
+    /// `[[rule]]`, in file order.
+    pub rules: Vec<RuleConfig>,
 }
 
 /// `[server]`.
@@ -246,6 +258,8 @@ pub struct PoolConfig {
     pub stick_wait: Duration,
     /// Who serves response ids that we never saw.
     pub default_owner: Option<Arc<str>>,
+    /// What its clients see of limits.
+    pub limit_headers: LimitHeaders,
     /// How it chooses among what is open.
     pub strategy: Strategy,
     /// Positions in [`Config::pools`] of those that its requests may fall back to, in the order in which they are
@@ -255,6 +269,32 @@ pub struct PoolConfig {
     pub fallback_after: Duration,
     /// In file order; the first that matches the model asked for names the one that is sent.
     pub model_aliases: Vec<(Glob, Arc<str>)>,
+}
+
+/// What clients see of limits in the heads of answers (D9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitHeaders {
+    /// What the whole pool has left, in the headers of its dialect.
+    #[default]
+    Pool,
+    /// What the provider said of the subscription that served.
+    Upstream,
+    /// Nothing.
+    Strip,
+}
+
+impl LimitHeaders {
+    /// All, in the order in which faults name them.
+    pub const ALL: [Self; 3] = [Self::Pool, Self::Upstream, Self::Strip];
+
+    /// As the file writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Upstream => "upstream",
+            Self::Strip => "strip",
+        }
+    }
 }
 
 /// `[[route]]`.
@@ -321,4 +361,20 @@ impl std::fmt::Debug for ClientKey {
 pub struct SessionsConfig {
     /// Remembered sessions; allocated at start.
     pub max: NonZeroU32,
+}
+
+/// `[[rule]]`.
+#[derive(Clone, Debug)]
+pub struct RuleConfig {
+    /// Whose answers it is for, by the provider's id.
+    pub providers: Vec<Glob>,
+    /// What it asks and decides.
+    pub rule: Arc<Rule>,
+}
+
+impl RuleConfig {
+    /// Whether it is for the answers of this provider.
+    pub fn covers(&self, provider: &str) -> bool {
+        self.providers.iter().any(|glob| glob.matches(provider))
+    }
 }

@@ -64,7 +64,7 @@ impl<'i, 'f> Value<'i, 'f> {
 
     /// As [`Value::texts`], but an empty array is a fault.
     pub(super) fn some_texts(self, when_empty: &str) -> Vec<Text> {
-        if matches!(&self.value, DeValue::Array(items) if items.is_empty()) {
+        if self.is_empty_array() {
             self.fault(when_empty);
         }
         self.texts()
@@ -89,6 +89,14 @@ impl<'i, 'f> Value<'i, 'f> {
                 Vec::new()
             }
         }
+    }
+
+    pub(super) fn is_empty_array(&self) -> bool {
+        matches!(&self.value, DeValue::Array(items) if items.is_empty())
+    }
+
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self.value, DeValue::Integer(_))
     }
 
     pub(super) fn is_table(&self) -> bool {

@@ -78,6 +78,11 @@ pub(super) fn glob(text: &str) -> Option<Glob> {
     fits.then(|| Glob(text.into()))
 }
 
+/// Whether it may be a pattern over an answer's text: 1 to 1024 characters without controls. Blanks are letters there.
+pub(super) fn is_text_pattern(text: &str) -> bool {
+    (1..=1024).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 /// A header that requests bring and that may be treated on its own: neither one that frames a message or belongs
 /// to one connection, nor one that carries a key.
 pub(super) fn free_header(text: &str) -> Result<HeaderName, &'static str> {

@@ -4,6 +4,7 @@
 pub mod choice;
 pub mod dialect;
 pub mod event;
+pub mod glob;
 pub mod id;
 pub mod ledger;
 pub mod limit;

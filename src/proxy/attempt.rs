@@ -18,7 +18,7 @@ use crate::core::choice::tried::Tried;
 use crate::core::id::SubscriptionIndex;
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
-use crate::core::pools::{Demand, Via};
+use crate::core::pools::Demand;
 
 /// All tries of a request, of every kind.
 const MOST_TRIES: u8 = 16;
@@ -26,6 +26,8 @@ const MOST_TRIES: u8 = 16;
 const LONGEST_OVERLOAD: Duration = Duration::from_secs(1);
 /// C8 (d): before an endpoint whose connect failed is tried once more.
 const SECOND_CONNECT: Duration = Duration::from_millis(100);
+/// A grant as young as this is not asked again whether a verdict overtook it: no connection was made meanwhile.
+const FRESH: Duration = Duration::from_micros(100);
 
 /// What has been tried so far.
 #[derive(Debug, Default)]
@@ -59,6 +61,8 @@ enum Last {
 /// How one attempt ended.
 enum Ended {
     Answered(Box<Answer>),
+    /// Not begun: a verdict against its subscription came first.
+    Overtaken,
     /// Certainly not processed. `connect`: there was no connection.
     NotSent {
         connect: bool,
@@ -79,9 +83,8 @@ impl Proxy {
     pub(super) async fn forward(
         &self,
         exchange: &mut Exchange,
-        call: Call,
+        mut call: Call,
     ) -> Result<Response<Body>, Refusal> {
-        let refuse = |reason: Reason| Err(reason.in_words_of(call.dialect));
         let mut course = Course {
             counted: 1,
             ..Course::default()
@@ -91,14 +94,15 @@ impl Proxy {
             let Some(lease) = self.obtain(exchange, &call, &mut course).await? else {
                 return self.nothing_left(exchange, &call, course.last);
             };
+            // Tried again, it keeps its share (C5).
+            call.demand.turn = lease.turn();
             let subscription = lease.subscription();
             let Some((table, target)) = self.target(&call, subscription) else {
                 course.tried.refused(subscription);
                 continue;
             };
-            let via = lease.via();
-            exchange.tries(&target.id, call.falls_back_to(via));
-            match self.attempt(&call, &table, &target, via).await {
+            exchange.tries(&target.id, call.falls_back_to(lease.via()));
+            match self.attempt(&call, &table, &target, &lease).await {
                 Ended::Answered(answer) => {
                     let verdict = answer.verdict;
                     if matches!(verdict.class, Class::Ok | Class::ClientError) {
@@ -122,12 +126,16 @@ impl Proxy {
                         );
                     }
                 }
+                Ended::Overtaken => {
+                    lease.settle(Outcome::Unsent, &Usage::default());
+                    exchange.attempted(subscription, 0, None, "failover");
+                }
                 Ended::NotSent { connect, timeout } => {
                     // Handed back unsent by a connection that was dying: nobody's failure.
                     let outcome = if connect {
                         Outcome::Silence { sent: false }
                     } else {
-                        Outcome::Abandoned
+                        Outcome::Unsent
                     };
                     lease.settle(outcome, &Usage::default());
                     exchange.attempted(subscription, 0, None, "failover");
@@ -139,27 +147,32 @@ impl Proxy {
                 Ended::Unknown { status, timeout } => {
                     lease.settle(Outcome::Silence { sent: true }, &Usage::default());
                     if !self.resend(exchange, &call, &mut course, subscription, status, timeout) {
-                        return refuse(Reason::OutcomeUnknown { timeout });
+                        let reason = Reason::OutcomeUnknown { timeout };
+                        return Err(self.with_limits(&call, reason));
                     }
                 }
             }
         }
-        refuse(Reason::PoolLimited {
+        let reason = Reason::PoolLimited {
             wait: Duration::from_secs(1),
-        })
+        };
+        Err(self.with_limits(&call, reason))
     }
 
     /// One try: send, and hold the answer until it is known what to do with it.
-    async fn attempt(&self, call: &Call, table: &Table, target: &Target, via: Via) -> Ended {
+    async fn attempt(&self, call: &Call, table: &Table, target: &Target, lease: &Lease) -> Ended {
         let unknown = |status, timeout| Ended::Unknown { status, timeout };
         let (Some(reach), Some(request)) = (
             table.endpoints.get(target.endpoint),
-            call.request(target, via),
+            call.request(target, lease.via()),
         ) else {
             return unknown(0, false);
         };
-        let response = match reach.endpoint.send(request).await {
+        // C8: what was observed while a connection was made counts, as what came before the grant does.
+        let is_wanted = || self.0.clock.now().since(lease.began()) < FRESH || !lease.is_overtaken();
+        let response = match reach.endpoint.send_if(request, is_wanted).await {
             Ok(response) => response,
+            Err(error) if error.withdrawn => return Ended::Overtaken,
             Err(error) if error.sent => return unknown(0, error.timeout),
             Err(error) => {
                 return Ended::NotSent {
@@ -169,7 +182,8 @@ impl Proxy {
             }
         };
         let status = response.status().as_u16();
-        match commit::hold(response, &call.asked(target), &self.0.clock).await {
+        let asked = call.asked(target);
+        match commit::hold(response, &asked, &target.rules, &self.0.clock).await {
             Ok(answer) => Ended::Answered(Box::new(answer)),
             Err(error) => unknown(status, error.is_timeout()),
         }
@@ -365,7 +379,7 @@ impl Proxy {
             }
             RefusalReason::OwnerUnavailable => Reason::OwnerUnavailable,
         };
-        reason.in_words_of(call.dialect)
+        self.with_limits(call, reason)
     }
 
     /// A subscription that came after the request's own table is found in the newest one. With the table that it

@@ -18,6 +18,7 @@ use crate::core::dialect::endpoint::Endpoint;
 use crate::core::dialect::flavour::Flavour;
 use crate::core::dialect::read::body::{BodyReader, Kind};
 use crate::core::limit::reading::Readings;
+use crate::core::limit::rules::Rules;
 use crate::core::limit::verdict::{Class, Verdict};
 use crate::upstream::{BodyError, Incoming};
 
@@ -83,13 +84,15 @@ enum Hold {
     Error,
 }
 
-/// Reads an answer until it is known what to do with it.
+/// Reads an answer until it is known what to do with it. `rules`: the operator's for this provider, which come first
+/// (D10).
 ///
 /// # Errors
 /// A 2xx that broke off while held: its outcome is unknown (C8 e).
 pub async fn hold(
     response: Response<Incoming>,
     asked: &Asked,
+    rules: &Rules,
     clock: &Clock,
 ) -> Result<Answer, BodyError> {
     let (parts, rest) = response.into_parts();
@@ -118,6 +121,16 @@ pub async fn hold(
         verdict,
     };
     let hold = how_long(&answer, asked);
+    // An error waits for its body; whatever else is ruled on is so by its head.
+    let ruled = (hold != Hold::Error)
+        .then(|| by_rule(&answer, rules))
+        .flatten();
+    if let Some(verdict) = ruled {
+        answer.verdict = verdict;
+        if !matches!(verdict.class, Class::Ok | Class::ClientError) {
+            return Ok(answer);
+        }
+    }
     if hold == Hold::Head {
         return Ok(answer);
     }
@@ -131,8 +144,26 @@ pub async fn hold(
         // An error's body that breaks off is judged by what came of it; a limit of time merely ends the hold.
         Ok(_) | Err(_) => {}
     }
-    answer.verdict = judge(&answer, hold, asked, received_at);
+    answer.verdict = match hold {
+        // What a stream says of itself is not subject to rules.
+        Hold::Content => answer.reader.progress().error.unwrap_or(answer.verdict),
+        Hold::Error => {
+            by_rule(&answer, rules).unwrap_or_else(|| judge(&answer, hold, asked, received_at))
+        }
+        _ => ruled.unwrap_or_else(|| judge(&answer, hold, asked, received_at)),
+    };
     Ok(answer)
+}
+
+/// What the operator's rules say of an answer, as far as it was read; `None`: nothing.
+fn by_rule(answer: &Answer, rules: &Rules) -> Option<Verdict> {
+    if rules.is_empty() {
+        return None;
+    }
+    let (status, headers) = (answer.parts.status.as_u16(), &answer.parts.headers);
+    let body = joined(&answer.held);
+    let rule = rules.first(status, headers, || answer::decode(headers, &body))?;
+    Some(rule.verdict)
 }
 
 fn how_long(answer: &Answer, asked: &Asked) -> Hold {
@@ -195,9 +226,6 @@ fn judge(
     asked: &Asked,
     received_at: crate::core::time::WallTime,
 ) -> Verdict {
-    if hold == Hold::Content {
-        return answer.reader.progress().error.unwrap_or(answer.verdict);
-    }
     let status = answer.parts.status.as_u16();
     let body = joined(&answer.held);
     // A body that has no such member has no error in it: the common answer is not parsed for it.

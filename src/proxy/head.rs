@@ -60,11 +60,13 @@ pub fn upstream(
     Ok(Upstream { headers, withheld })
 }
 
-/// Takes from a provider's headers what is not for the client.
-pub fn downstream(headers: &mut HeaderMap) {
+/// Takes from a provider's headers what is not for the client. `keep_limits`: what it says of limits is for him (D9).
+pub fn downstream(headers: &mut HeaderMap, keep_limits: bool) {
     // What a provider's `connection` names is hop-by-hop whatever it is: there is nobody to refuse.
     let _ = remove_named_by_connection(headers);
-    let goes = |name: &str| is_hop_by_hop(name) || is_the_credentials(name);
+    let goes = |name: &str| {
+        is_hop_by_hop(name) || is_the_credentials(name) || (!keep_limits && is_a_limit(name))
+    };
     let names: Vec<HeaderName> = headers
         .keys()
         .filter(|name| goes(name.as_str()))
@@ -207,31 +209,34 @@ fn is_withheld_x(name: &str) -> bool {
 /// What an answer says of the credential and its account, or sets for its client (F1).
 fn is_the_credentials(name: &str) -> bool {
     match name.as_bytes().first() {
-        Some(b'a') => {
-            name.starts_with("anthropic-ratelimit-")
-                || name.starts_with("anthropic-priority-")
-                || matches!(
-                    name,
-                    "anthropic-organization-id" | "anthropic-workspace-id" | "alt-svc"
-                )
-        }
+        Some(b'a') => matches!(
+            name,
+            "anthropic-organization-id" | "anthropic-workspace-id" | "alt-svc"
+        ),
         Some(b'o') => matches!(name, "openai-organization" | "openai-project"),
+        Some(b's') => matches!(name, "set-cookie" | "set-cookie2"),
+        Some(b'x') => ["x-authpool-", "x-organization-id", "x-project-id"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix)),
+        _ => false,
+    }
+}
+
+/// What an answer says of the credential's limits (D9). A wait is none: `retry-after` is for the client.
+fn is_a_limit(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'a') => {
+            name.starts_with("anthropic-ratelimit-") || name.starts_with("anthropic-priority-")
+        }
         Some(b'r') => {
             name == "ratelimit"
-                || name.starts_with("ratelimit-")
-                || (name.starts_with("rate-limit") || name.starts_with("retry-limit"))
+                || ["ratelimit-", "rate-limit", "retry-limit"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
         }
-        Some(b's') => matches!(name, "set-cookie" | "set-cookie2"),
-        Some(b'x') => [
-            "x-ratelimit",
-            "x-rate-limit",
-            "x-codex-",
-            "x-authpool-",
-            "x-organization-id",
-            "x-project-id",
-        ]
-        .iter()
-        .any(|prefix| name.starts_with(prefix)),
+        Some(b'x') => ["x-ratelimit", "x-rate-limit", "x-codex-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix)),
         _ => false,
     }
 }
@@ -366,7 +371,8 @@ mod tests {
             ("content-type", "application/json"),
             ("openai-processing-ms", "5"),
         ]);
-        downstream(&mut headers);
+        let mut told = headers.clone();
+        downstream(&mut headers, false);
         let kept = [
             ("retry-after", "7"),
             ("request-id", "r"),
@@ -374,5 +380,13 @@ mod tests {
             ("openai-processing-ms", "5"),
         ];
         assert_eq!(headers, map(&kept));
+        downstream(&mut told, true);
+        let limits = [
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("x-ratelimit-remaining-tokens", "1"),
+            ("ratelimit", "r"),
+            ("x-codex-primary-used-percent", "3"),
+        ];
+        assert_eq!(told, map(&[&limits[..], &kept[..]].concat()));
     }
 }

@@ -10,6 +10,7 @@ mod commit;
 mod exchange;
 mod head;
 mod kept;
+mod limits;
 mod pass;
 mod refusal;
 mod relay;

@@ -35,7 +35,7 @@ impl Proxy {
         exchange.head(answer.parts.status.as_u16());
         let sized = head::content_length(&answer.parts.headers).is_some();
         let mut headers = std::mem::take(&mut answer.parts.headers);
-        head::downstream(&mut headers);
+        self.tell_limits(call, &mut headers);
         self.expose(exchange, call, &mut headers, target);
         let handles = lease
             .as_ref()

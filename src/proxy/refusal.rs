@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use super::exchange::Exchange;
@@ -25,6 +25,8 @@ pub struct Refusal {
     pub dialect: Dialect,
     /// Why.
     pub reason: Reason,
+    /// What it tells of the pool's limits (D9); `None`: nothing.
+    pub limits: Option<Box<HeaderMap>>,
 }
 
 /// Why a request is refused.
@@ -92,6 +94,7 @@ impl Reason {
         Refusal {
             dialect,
             reason: self,
+            limits: None,
         }
     }
 
@@ -247,12 +250,13 @@ impl Refusal {
         if let Reason::MethodNotAllowed = self.reason {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, DELETE"));
         }
+        headers.extend(self.limits.into_iter().flat_map(|limits| *limits));
         say_retry(headers, &self.reason.retry(), exchange.entropy());
         response
     }
 }
 
-fn say_retry(headers: &mut http::HeaderMap, retry: &Retry, entropy: u64) {
+fn say_retry(headers: &mut HeaderMap, retry: &Retry, entropy: u64) {
     let (wait, again) = match retry {
         Retry::Unsaid => return,
         Retry::Never => {

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use crate::clients::Clients;
 use crate::config::{AllowedPath, Config, Expose, Glob, PoolConfig, ProviderConfig, RouteConfig};
 use crate::core::dialect::endpoint::Endpoint as Operation;
+use crate::core::dialect::flavour::Flavour;
 use crate::core::dialect::limit_group::limit_group;
 use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
+use crate::core::limit::rules::Rules;
 use crate::core::pools::Applied;
 use crate::secret::Credential;
 use crate::upstream::Endpoint;
@@ -39,6 +41,8 @@ pub struct Pool {
     pub index: PoolIndex,
     /// As configured.
     pub config: PoolConfig,
+    /// Whose API its first provider is.
+    pub flavour: Flavour,
     /// The index of `default_owner`.
     pub default_owner: Option<SubscriptionIndex>,
     /// By the place in `config.subscriptions`; `None`: its place in the balancer is not known.
@@ -102,6 +106,8 @@ pub struct Target {
     pub provider: Arc<ProviderConfig>,
     /// The provider's position in the configuration, and so in [`Table::endpoints`].
     pub endpoint: usize,
+    /// The operator's rules for this provider's answers; one allocation for all its subscriptions.
+    pub rules: Arc<Rules>,
 }
 
 /// The table of one data thread: what is shared, and that thread's own connections.
@@ -131,6 +137,7 @@ impl fmt::Debug for Reach {
 impl Routing {
     /// From a configuration and the places that the balancer gave its subscriptions and pools.
     pub fn new(config: &Config, applied: &Applied, clients: Arc<Clients>) -> Self {
+        let rules = rules_of(config);
         let mut targets = Vec::new();
         for (subscription, index) in config.subscriptions.iter().zip(&applied.subscriptions) {
             // The pools' table is full: this one never serves.
@@ -145,11 +152,13 @@ impl Routing {
                 .iter()
                 .position(|provider| provider.id == subscription.provider.id);
             if let (Some(slot), Some(endpoint)) = (targets.get_mut(index.at()), endpoint) {
+                let rules = rules.get(endpoint).cloned().unwrap_or_default();
                 *slot = Some(Arc::new(Target {
                     id: Arc::clone(&subscription.id),
                     credential: subscription.credential.clone(),
                     provider: Arc::clone(&subscription.provider),
                     endpoint,
+                    rules,
                 }));
             }
         }
@@ -185,6 +194,9 @@ fn pools_of(config: &Config, applied: &Applied) -> Vec<Pool> {
             Pool {
                 index: *index,
                 config: pool.clone(),
+                flavour: providers
+                    .first()
+                    .map_or(Flavour::Generic, |provider| provider.flavour),
                 default_owner: pool.default_owner.as_ref().and_then(index_of),
                 members: pool.subscriptions.iter().map(index_of).collect(),
                 allowed: opened_by_all(&providers),
@@ -200,6 +212,16 @@ fn pools_of(config: &Config, applied: &Applied) -> Vec<Pool> {
         pool.passes_headers |= further.any(|at| own.get(*at) == Some(&true));
     }
     pools
+}
+
+/// By the provider's position in the configuration.
+fn rules_of(config: &Config) -> Vec<Arc<Rules>> {
+    let of = |provider: &Arc<ProviderConfig>| {
+        let rules = config.rules.iter();
+        let covering = rules.filter(|rule| rule.covers(&provider.id));
+        Arc::new(covering.map(|rule| Arc::clone(&rule.rule)).collect())
+    };
+    config.providers.iter().map(of).collect()
 }
 
 fn providers_of(config: &Config, pool: &PoolConfig) -> Vec<Arc<ProviderConfig>> {

@@ -17,6 +17,8 @@ pub struct SendError {
     pub timeout: bool,
     /// It failed before a connection existed (name, TCP or TLS).
     pub connect: bool,
+    /// Whoever asked for it wanted it no more once there was a connection.
+    pub withdrawn: bool,
     /// Why.
     pub source: BoxError,
 }
@@ -28,7 +30,16 @@ impl SendError {
             sent,
             timeout,
             connect: false,
+            withdrawn: false,
             source: source.into(),
+        }
+    }
+
+    /// It was not begun, by its sender's own wish.
+    pub(super) fn withdrawn() -> Self {
+        Self {
+            withdrawn: true,
+            ..Self::exchange(false, false, ExchangeError::Withdrawn)
         }
     }
 }
@@ -39,6 +50,7 @@ impl From<ConnectError> for SendError {
             sent: false,
             timeout: matches!(error, ConnectError::Timeout),
             connect: true,
+            withdrawn: false,
             source: error.into(),
         }
     }
@@ -49,6 +61,8 @@ impl From<ConnectError> for SendError {
 pub(super) enum ExchangeError {
     #[error("no answer within the time limit")]
     Timeout,
+    #[error("the request was withdrawn before it was begun")]
+    Withdrawn,
     #[error("the provider switched protocols unasked")]
     Switched,
 }

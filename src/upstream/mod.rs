@@ -76,7 +76,23 @@ impl Endpoint {
     /// Sends a request and waits for the answer's head. The target goes out in origin-form; `host` and the
     /// framing are set here, everything else is the caller's. Answers that come before the request was read are
     /// handed on at once. Dropping the future ends the connection at once.
+    ///
+    /// # Errors
+    /// There is no connection, or no answer came over it.
     pub async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
+        self.send_if(request, || true).await
+    }
+
+    /// As [`Endpoint::send`], for whom time may change whether the request is still wanted: `is_wanted` is asked once
+    /// there is a connection, before the first byte goes out on it.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`], and [`SendError::withdrawn`] where it is not wanted; the connection is kept then.
+    pub async fn send_if(
+        &self,
+        request: Request<Outgoing>,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Response<Incoming>, SendError> {
         let inner = &*self.0;
         let total = inner.clock.now() + inner.provider.total;
         let mut deadline = Deadline::new(total, inner.clock);
@@ -85,6 +101,9 @@ impl Endpoint {
             let Some(mut link) = inner.pool.take() else {
                 break;
             };
+            if !is_wanted() {
+                return Err(inner.withdraw(link));
+            }
             match inner.exchange(&mut link, request, &mut deadline).await {
                 Ok(response) => return inner.answer(response, link, deadline),
                 Err(Failure::HandedBack(unsent, _)) => request = *unsent,
@@ -92,6 +111,9 @@ impl Endpoint {
             }
         }
         let mut link = inner.connector.connect().await?;
+        if !is_wanted() {
+            return Err(inner.withdraw(link));
+        }
         match inner.exchange(&mut link, request, &mut deadline).await {
             Ok(response) => inner.answer(response, link, deadline),
             Err(failure) => Err(failure.into()),
@@ -123,6 +145,12 @@ impl Inner {
             None => headers.remove(HOST),
         };
         request
+    }
+
+    /// Nothing was sent: the connection serves whoever comes next.
+    fn withdraw(&self, link: Link) -> SendError {
+        self.pool.give_back(link);
+        SendError::withdrawn()
     }
 
     async fn exchange(

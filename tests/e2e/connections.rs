@@ -42,11 +42,19 @@ fn early_refusals_of_large_bodies_leave_neither_connections_nor_memory_behind() 
     let provider = Provider::start(Options::default()).unwrap();
     let early = r#"{"fault":"early_429","retry_after_ms":20}"#;
     provider.script().push_json(&rule("cred-a", early)).unwrap();
+    // Nothing is said of limits, else bodies of this size would be paced.
+    provider
+        .script()
+        .limit_json(r#"{"cred-b":{"requests_per_minute":1000000,"silent":true}}"#)
+        .unwrap();
     let mut setup = Setup::new("openai", &["a", "b"]);
     setup.server = "body_memory = \"512MiB\"".into();
     // What `b` leaves idle must be gone, too, when the connections are counted.
     setup.provider = "keep_alive = \"1s\"".into();
-    setup.subscriptions[1].2 = "priority = 1".into();
+    // Limits that are known, so that it does not begin slowly (C4).
+    setup.subscriptions[1].2 = r#"priority = 1
+limits = [{ dimension = "requests", per = "minute", limit = 1000000 }]"#
+        .into();
     let authpool = setup.start(provider.addr());
     let settle = |refusals: usize| {
         refuse_early(&provider, &authpool, refusals);
@@ -219,7 +227,10 @@ fn a_request_whose_connection_is_refused_is_served_by_another_subscription() {
     let provider = Provider::start(Options::default()).unwrap();
     let mut setup = Setup::new("openai", &["a", "b"]);
     setup.apart.push(("a".into(), setup.base_url(dead)));
-    setup.subscriptions[1].2 = "priority = 1".into();
+    // Limits that are known, so that it does not begin slowly (C4).
+    setup.subscriptions[1].2 = r#"priority = 1
+limits = [{ dimension = "requests", per = "minute", limit = 1000000 }]"#
+        .into();
     let authpool = setup.start(provider.addr());
     for stream in [false, true] {
         let answer = Ask::post("/v1/chat/completions", chat("gpt-x", stream)).send(authpool.addr);

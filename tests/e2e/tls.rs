@@ -18,9 +18,9 @@ use tokio_rustls::client::TlsStream;
 use super::support::client::{Ask, chat};
 use super::support::{Authpool, CLIENT_KEY, Setup};
 
-type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
+pub type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
 
-fn certificate() -> Made {
+pub fn certificate() -> Made {
     rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap()
 }
 
@@ -136,8 +136,8 @@ fn clients_are_served_over_tls_by_http_1_1_and_by_http_2() {
     assert_eq!(provider.ledger().count("cred-a"), 4);
 }
 
-/// A provider that speaks TLS, before which an authpool trusts `ca`.
-fn before_tls(made: &Made, ca: Option<&Made>, host: &str) -> (Provider, Authpool) {
+/// A provider that speaks TLS.
+pub fn speaking_tls(made: &Made) -> Provider {
     let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let tls = rustls::ServerConfig::builder_with_provider(crypto)
@@ -150,7 +150,12 @@ fn before_tls(made: &Made, ca: Option<&Made>, host: &str) -> (Provider, Authpool
         tls: Some(Arc::new(tls)),
         ..Options::default()
     });
-    let provider = provider.unwrap();
+    provider.unwrap()
+}
+
+/// The same, before which an authpool trusts `ca`.
+fn before_tls(made: &Made, ca: Option<&Made>, host: &str) -> (Provider, Authpool) {
+    let provider = speaking_tls(made);
     let folder = tempfile::tempdir().unwrap();
     let mut setup = Setup::new("openai", &["a", "b"]);
     if let Some(ca) = ca {

@@ -165,7 +165,10 @@ fn the_next_tier_serves_only_what_the_first_cannot() {
     let provider = provider(&[SLOW]);
     let mut setup = Setup::new("openai", &["first", "second"]);
     setup.subscriptions[0].2 = "max_in_flight = 2".to_owned();
-    setup.subscriptions[1].2 = "priority = 1".to_owned();
+    // Limits that are known, so that it does not begin slowly (C4).
+    setup.subscriptions[1].2 = r#"priority = 1
+limits = [{ dimension = "requests", per = "minute", limit = 1000000 }]"#
+        .to_owned();
     let authpool = setup.start(provider.addr());
     for _ in 0..3 {
         assert_eq!(ask(&authpool).status, 200);

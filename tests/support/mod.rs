@@ -30,7 +30,7 @@ pub struct Setup {
     pub server: String,
     /// Further lines of `[[provider]]`.
     pub provider: String,
-    /// Further lines of `[[pool]]`.
+    /// Further lines of `[[pool]]`; without a strategy among them it is `least_in_flight`.
     pub pool: String,
     /// Whole tables at the end.
     pub more: String,
@@ -66,10 +66,16 @@ impl Setup {
             .iter()
             .map(|(id, ..)| format!("{id:?}"))
             .collect();
+        // So that tests know who serves.
+        let strategy = if self.pool.contains("strategy") {
+            ""
+        } else {
+            "strategy = \"least_in_flight\"\n"
+        };
         let mut text = format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\n\
              [[provider]]\nid = \"provider\"\ndialect = {:?}\nbase_url = {base_url:?}\n{}\n\n\
-             [[pool]]\nid = \"pool\"\nsubscriptions = [{}]\n{}\n\n",
+             [[pool]]\nid = \"pool\"\nsubscriptions = [{}]\n{strategy}{}\n\n",
             self.server,
             self.dialect,
             self.provider,

@@ -7,6 +7,7 @@ mod fallback;
 mod pool;
 mod provider;
 mod route;
+mod rule;
 mod secret;
 mod server;
 mod subscription;
@@ -20,7 +21,7 @@ use super::keys;
 use super::surroundings::Surroundings;
 use super::value::Text;
 use super::wire::Table;
-use super::{Config, Glob, word};
+use super::{Config, Glob, ReadingConfig, word};
 
 /// Judges the whole file.
 pub(super) fn lower(root: DeTable<'_>, faults: &Faults, surroundings: &dyn Surroundings) -> Config {
@@ -36,6 +37,7 @@ pub(super) fn lower(root: DeTable<'_>, faults: &Faults, surroundings: &dyn Surro
     let pools = root.tables("pool", keys::POOL);
     let clients = root.tables("client", keys::CLIENT);
     let routes = root.tables("route", keys::ROUTE);
+    let answers = root.tables("rule", keys::RULE);
     let rules = Rules {
         faults,
         surroundings,
@@ -57,12 +59,37 @@ pub(super) fn lower(root: DeTable<'_>, faults: &Faults, surroundings: &dyn Surro
     Config {
         routes: rules.routes(routes, &pools),
         clients: rules.clients(clients),
+        rules: rules.rules(answers),
         server,
         admin,
         providers: providers.into_iter().map(|one| one.config).collect(),
         subscriptions,
         pools: pools.into_iter().map(|(_, pool)| pool).collect(),
         sessions,
+    }
+}
+
+/// Judges the providers and what is said of their answers; nothing else of the file is looked at.
+pub(super) fn lower_reading(
+    root: DeTable<'_>,
+    faults: &Faults,
+    surroundings: &dyn Surroundings,
+) -> ReadingConfig {
+    let mut root = Table::root(root, faults);
+    let providers = root.tables("provider", keys::PROVIDER);
+    let answers = root.tables("rule", keys::RULE);
+    let rules = Rules {
+        faults,
+        surroundings,
+        providers: Ids::collect("provider", &providers, faults),
+        subscriptions: Ids::none("subscription"),
+        pools: Ids::none("pool"),
+        clients: Ids::none("client"),
+    };
+    let providers = rules.providers(providers).into_iter();
+    ReadingConfig {
+        providers: providers.map(|one| one.config).collect(),
+        rules: rules.rules(answers),
     }
 }
 
@@ -95,6 +122,14 @@ struct Known {
 }
 
 impl Ids {
+    /// Where none is looked at.
+    fn none(kind: &'static str) -> Self {
+        Self {
+            kind,
+            known: HashMap::new(),
+        }
+    }
+
     /// Reports ids that are taken.
     fn collect(kind: &'static str, tables: &[Table<'_, '_>], faults: &Faults) -> Self {
         let mut known: HashMap<String, Known> = HashMap::new();

@@ -10,7 +10,7 @@ use super::fallback::Fallback;
 use crate::config::fault::Place;
 use crate::config::value::Text;
 use crate::config::wire::Table;
-use crate::config::{PoolConfig, SubscriptionConfig, word};
+use crate::config::{LimitHeaders, PoolConfig, SubscriptionConfig, word};
 use crate::core::choice::strategy::Strategy;
 use crate::core::dialect::Dialect;
 
@@ -76,6 +76,9 @@ impl Rules<'_> {
         let fallback = self.fallback(&mut table, id.as_ref());
         let fallback_after = table.duration("fallback_after", Duration::ZERO..=HOUR, seconds(2));
         let model_aliases = self.model_aliases(&mut table);
+        let limits = table.text("limit_headers");
+        let limits =
+            limits.and_then(|text| self.one_of(&text, &LimitHeaders::ALL, LimitHeaders::name));
         let pool = PoolConfig {
             id: Arc::from(id?.text),
             dialect: dialect?,
@@ -90,6 +93,7 @@ impl Rules<'_> {
             fallback: Vec::new(),
             fallback_after,
             model_aliases,
+            limit_headers: limits.unwrap_or_default(),
         };
         Some((pool, fallback))
     }

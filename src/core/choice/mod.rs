@@ -2,6 +2,7 @@
 //! conversation went before.
 
 pub mod chain;
+pub mod fair;
 pub mod globs;
 pub mod queue;
 pub mod select;

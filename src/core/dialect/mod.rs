@@ -5,6 +5,7 @@ pub mod answer;
 pub mod endpoint;
 pub mod flavour;
 pub mod limit_group;
+pub mod limits;
 pub mod path;
 pub mod read;
 pub mod word;

@@ -7,5 +7,6 @@ pub mod ladder;
 pub mod pacing;
 pub mod reading;
 pub mod retry;
+pub mod rules;
 pub mod scope;
 pub mod verdict;

@@ -125,6 +125,50 @@ impl Readings {
     }
 }
 
+/// What the whole of a pool has left for one limit group, as its clients are told (D9). Of what no subscription of it
+/// told, nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PoolRoom {
+    /// By [`Dimension::at`]; `None`: no subscription of the pool told it.
+    pub dimensions: [Option<PoolReading>; DIMENSIONS],
+    /// By [`Window::at`]: the mean over those that told it, and the reset of the last of them to begin anew.
+    pub windows: [Option<WindowReading>; WINDOWS],
+}
+
+/// One dimension of a whole pool: sums over the quota domains that told it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PoolReading {
+    /// The most that can be left; above zero.
+    pub limit: f64,
+    /// What is left now, at least 0 and at most the limit.
+    pub remaining: f64,
+    /// Until all of it is left again, if nothing more is asked; zero where it is.
+    pub full_in: Duration,
+}
+
+impl PoolRoom {
+    /// A pool of which nothing is known.
+    pub const NONE: Self = Self {
+        dimensions: [None; DIMENSIONS],
+        windows: [None; WINDOWS],
+    };
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    /// Of one dimension.
+    pub fn dimension(&self, dimension: Dimension) -> Option<PoolReading> {
+        self.dimensions.get(dimension.at()).copied().flatten()
+    }
+
+    /// Of one window.
+    pub fn window(&self, window: Window) -> Option<WindowReading> {
+        self.windows.get(window.at()).copied().flatten()
+    }
+}
+
 /// How a provider's limiter counts tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counting {

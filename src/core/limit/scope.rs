@@ -46,6 +46,15 @@ impl Scope {
     pub const WEEK: Self = Self(1 << 14);
     pub const MONTH: Self = Self(1 << 15);
 
+    /// Every word there is.
+    pub const ALL: Self = Self(u16::MAX);
+
+    /// The set of this one word; `None`: it is no scope's.
+    pub fn parse(word: &str) -> Option<Self> {
+        let known = WORDS.into_iter().find(|(_, name)| *name == word);
+        known.map(|(scope, _)| scope)
+    }
+
     /// Whether every word of `other` is in this set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -24,6 +24,22 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::RateLimited,
+        Self::QuotaExhausted,
+        Self::Overloaded,
+        Self::CredentialInvalid,
+        Self::ClientError,
+        Self::UpstreamError,
+    ];
+
+    /// By SPEC's word; `None`: it is none of them.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == word)
+    }
+
     /// SPEC's word.
     pub const fn name(self) -> &'static str {
         match self {
@@ -75,6 +91,9 @@ pub enum Outcome {
         /// Whether the provider may have begun on it.
         sent: bool,
     },
+    /// It was never begun, and nobody failed: a verdict overtook it, or a connection that had gone stale handed it
+    /// back.
+    Unsent,
     /// The attempt was dropped without an end of its own: the client left.
     Abandoned,
 }

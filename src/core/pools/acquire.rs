@@ -11,6 +11,7 @@ use super::demand::{Demand, RefusalReason, Refused, Size};
 use super::sweep::Touch;
 use super::ticket::Ticket;
 use crate::core::choice::chain::Via;
+use crate::core::choice::fair::Turn;
 use crate::core::choice::queue::{LaneKey, Waiter, WaiterId};
 use crate::core::choice::select::{EVERYBODY, Pick, mark};
 use crate::core::choice::session::Bound;
@@ -71,8 +72,15 @@ impl Pools {
         if !self.wake(now, consequences) {
             return Acquisition::MustWait;
         }
-        let asks = Asks::of_demand(demand, tried, self.deadline(demand));
+        let claimed = self.claimed_from(demand, now);
+        let asks = Asks {
+            claimed: &claimed,
+            ..Asks::of_demand(demand, tried, self.deadline(demand))
+        };
         match self.decide(&asks, now) {
+            Decision::Go(pick, _) if self.passes_over(demand, pick.subscription, now) => {
+                Acquisition::MustWait
+            }
             Decision::Go(pick, via) => match self.take_for(demand, pick, via, now, consequences) {
                 Some(ticket) => Acquisition::Granted(ticket),
                 None => Acquisition::Refused(limited(now)),
@@ -91,10 +99,15 @@ impl Pools {
         consequences: &mut Consequences,
     ) -> Entrance {
         let all_told = self.wake(now, consequences);
-        let deadline = self.deadline(demand);
-        let asks = Asks::of_demand(demand, tried, deadline);
+        let claimed = self.claimed_from(demand, now);
+        let asks = Asks {
+            claimed: &claimed,
+            ..Asks::of_demand(demand, tried, self.deadline(demand))
+        };
         match self.decide(&asks, now) {
-            Decision::Go(pick, via) if all_told => {
+            Decision::Go(pick, via)
+                if all_told && !self.passes_over(demand, pick.subscription, now) =>
+            {
                 match self.take_for(demand, pick, via, now, consequences) {
                     Some(ticket) => Entrance::Granted(ticket),
                     None => Entrance::Refused(limited(now)),
@@ -107,15 +120,38 @@ impl Pools {
     }
 
     /// A waiter goes away: its client has left. `false`: it waits no longer, its place may be another's.
-    pub fn leave(&mut self, waiter: WaiterId) -> bool {
-        let left = self.queue.leave(waiter);
-        if let Some(pool) = left
-            .as_ref()
-            .and_then(|(_, pool)| self.pools.get_mut(pool.at()))
+    pub fn leave(
+        &mut self,
+        waiter: WaiterId,
+        now: Timestamp,
+        consequences: &mut Consequences,
+    ) -> bool {
+        let in_the_way = self.queue.is_in_the_way(waiter);
+        let left = self.remove(waiter, now);
+        if in_the_way {
+            self.sweep(Touch::All, now, consequences);
+        }
+        left
+    }
+
+    /// It goes without having been served.
+    pub(super) fn remove(&mut self, waiter: WaiterId, now: Timestamp) -> bool {
+        let left = self.queue.leave(waiter, now);
+        if let Some((_, pool)) = &left
+            && let Some(pool) = self.pools.get_mut(pool.at())
         {
             pool.waiting = pool.waiting.saturating_sub(1);
         }
         left.is_some()
+    }
+
+    /// It goes because it is served.
+    pub(super) fn serve(&mut self, waiter: WaiterId, now: Timestamp) -> Option<Turn> {
+        let (turn, pool) = self.queue.serve(waiter, now)?;
+        if let Some(pool) = self.pools.get_mut(pool.at()) {
+            pool.waiting = pool.waiting.saturating_sub(1);
+        }
+        Some(turn)
     }
 
     /// A waiter's deadline has come. `None`: it waits no longer; its answer is among the consequences of this call or
@@ -128,17 +164,30 @@ impl Pools {
     ) -> Option<Refused> {
         self.wake(now, consequences);
         let (own, lane) = self.queue.waiter(waiter)?;
-        let asks = Asks::of_waiter(&self.queue.lane(lane)?.key, own);
+        let claimed = self.claimed_before(waiter, self.queue.rank(waiter, now), now);
+        let asks = Asks {
+            claimed: &claimed,
+            ..Asks::of_waiter(&self.queue.lane(lane)?.key, own)
+        };
+        let in_the_way = self.queue.is_in_the_way(waiter);
         // Its time to wait for one subscription alone may end here too, and another be open.
         if let Decision::Go(pick, via) = self.decide(&asks, now)
             && self.grant(lane, waiter, (pick, via), now, consequences)
         {
+            if in_the_way {
+                self.sweep(Touch::All, now, consequences);
+            }
             return None;
         }
+        let refused = self.truth_of(waiter, now);
+        self.leave(waiter, now, consequences);
+        refused
+    }
+
+    /// `None`: it waits no longer.
+    pub(super) fn truth_of(&self, waiter: WaiterId, now: Timestamp) -> Option<Refused> {
         let (own, lane) = self.queue.waiter(waiter)?;
-        let refused = self.truth(&self.queue.lane(lane)?.key, own, now);
-        self.leave(waiter);
-        Some(refused)
+        Some(self.truth(&self.queue.lane(lane)?.key, own, now))
     }
 
     /// What a waiter is told who is refused now: the same as one who arrives.
@@ -176,12 +225,18 @@ impl Pools {
         };
         let deadline = self.deadline(demand);
         let tried = tried.waiting();
-        let mut asks = Asks::of_demand(demand, &tried, deadline);
-        asks.waiting = true;
-        let (target, wake) = match self.decide(&asks, now) {
-            Decision::Wait(wait) => (wait.target, wait.wake),
+        let claimed = self.claimed_from(demand, now);
+        let asks = Asks {
+            waiting: true,
+            claimed: &claimed,
+            ..Asks::of_demand(demand, &tried, deadline)
+        };
+        let (target, wake, claims) = match self.decide(&asks, now) {
+            Decision::Wait(wait) => (wait.target, wait.wake, wait.claims),
             // It has waited by having come here; its turn is with the keeper.
-            Decision::Go(..) | Decision::Refuse(_) => (super::sweep::target(demand, wait), now),
+            Decision::Go(..) | Decision::Refuse(_) => {
+                (super::sweep::target(demand, wait), now, None)
+            }
         };
         let Some(pool) = self.pools.get_mut(demand.pool.at()) else {
             return Entrance::Refused(FULL);
@@ -202,15 +257,24 @@ impl Pools {
             deadline,
             session: demand.affinity.session(),
             entropy: demand.entropy,
+            client: demand.client,
+            priority: demand.priority,
+            turn: demand.turn,
             size: demand.size,
         };
-        let Some((waiter, lane)) = self.queue.enter(key, newcomer) else {
+        let Some((waiter, lane)) = self.queue.enter(key, newcomer, now) else {
             return Entrance::Refused(FULL);
         };
         pool.waiting += 1;
-        if let Some(lane) = self.queue.lane_mut(lane) {
-            lane.wake = lane.wake.min(wake);
-        }
+        let first = self.queue.head(lane).is_some_and(|(id, _)| id == waiter);
+        // It may come before some of those whose claims one who arrives respects.
+        let before = self.claimed_before(waiter, self.queue.rank(waiter, now), now);
+        let wake = if before.len() < claimed.len() {
+            now
+        } else {
+            wake
+        };
+        self.wait_in(lane, waiter, wake, claims.filter(|_| first), now);
         self.rearm(consequences);
         Entrance::Waiting { waiter, deadline }
     }
@@ -237,10 +301,14 @@ impl Pools {
             size: demand.size,
             entropy: demand.entropy,
         };
-        let mut ticket = self.take(taking, pick, now);
-        if let Some(ticket) = &mut ticket {
-            self.mark_via(ticket, demand.pool, via, now, consequences);
-        }
+        let ticket = self.take(taking, pick, now).map(|mut ticket| {
+            self.mark_via(&mut ticket, demand.pool, via, now, consequences);
+            let queue = (demand.pool, &demand.limit_group);
+            match self.queue.pass(queue, demand.client, demand.turn) {
+                Some(turn) => ticket.in_turn(turn),
+                None => ticket,
+            }
+        });
         // Its session may have moved, and others of it wait.
         self.wake(now, consequences);
         ticket
@@ -281,7 +349,7 @@ impl Pools {
             self.refresh(subscription, now);
         }
         if let Some(session) = taking.session {
-            self.bind(taking.pool, session, subscription);
+            self.bind(taking.pool, session, subscription, now);
         }
         self.tickets.issue(
             (subscription, taking.pool),
@@ -319,7 +387,13 @@ impl Pools {
     }
 
     /// S2: binds the session to who serves it.
-    fn bind(&mut self, pool: PoolIndex, session: SessionKey, subscription: SubscriptionIndex) {
+    fn bind(
+        &mut self,
+        pool: PoolIndex,
+        session: SessionKey,
+        subscription: SubscriptionIndex,
+        now: Timestamp,
+    ) {
         let gone = match self.sessions.bind(pool, session, subscription) {
             Bound::Kept => return,
             Bound::New => None,
@@ -329,7 +403,7 @@ impl Pools {
                 let left = self.successor(former);
                 if left != subscription {
                     self.session_moves += 1;
-                    self.follow(pool, session, left, subscription);
+                    self.follow(pool, session, left, subscription, now);
                 }
                 Some(former)
             }

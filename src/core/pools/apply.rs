@@ -145,6 +145,7 @@ impl Pools {
             bars: domain,
             organisation: None,
             shared: false,
+            told: 0,
         });
         self.subscriptions.push(own);
         self.seats.push(seat);
@@ -176,6 +177,7 @@ impl Pools {
                 bars: Bars::new(DOMAIN_BARS),
                 organisation: None,
                 shared: false,
+                told: 0,
             });
             self.domains.len() - 1
         });
@@ -229,6 +231,7 @@ impl Pools {
                 retries: RetryBudget::new(),
                 waiting: 0,
                 handles: 0,
+                told: None,
             });
             self.pools.len() - 1
         });
@@ -302,10 +305,10 @@ impl Pools {
             self.refresh(index(place), now);
         }
         let live = self.pools.iter().filter(|pool| !pool.removed);
-        self.queue.reserve(
-            live.map(|pool| pool.max_waiting)
-                .fold(0, usize::saturating_add),
-        );
+        let waiters = live
+            .map(|pool| pool.max_waiting)
+            .fold(0, usize::saturating_add);
+        self.queue.reserve(waiters, self.pools.len());
         self.queue.wake_all(now);
     }
 }

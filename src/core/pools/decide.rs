@@ -3,6 +3,7 @@
 //! nothing. Law: the scan costs one look at a compact seat for each member that nothing speaks against.
 
 use super::Pools;
+use super::claims::Claimed;
 use super::demand::{Affinity, Demand, RefusalReason, Refused, Size};
 use super::pace::Pace;
 use super::table::Pool;
@@ -39,6 +40,8 @@ pub(super) struct Asks<'a> {
     pub(super) size: Size,
     /// What it needs; filled in by [`Pools::decide`].
     pub(super) pace: Pace,
+    /// Not for this one: saved up for others.
+    pub(super) claimed: &'a Claimed,
 }
 
 /// What follows.
@@ -59,6 +62,9 @@ pub(super) struct Wait {
     pub(super) wake: Timestamp,
     /// What a refusal would say.
     pub(super) reason: RefusalReason,
+    /// Who is soonest ready for it, and when time alone brings that about: saved up for it, while it comes first
+    /// (SPEC 16.10). `None`: only an event helps.
+    pub(super) claims: Option<SubscriptionIndex>,
 }
 
 /// The least of what bars the members.
@@ -69,6 +75,7 @@ struct Least {
     wake: Timestamp,
     absence: Option<Absence>,
     any: bool,
+    soonest: Option<(Timestamp, SubscriptionIndex)>,
 }
 
 impl Least {
@@ -78,9 +85,14 @@ impl Least {
         wake: Timestamp::MAX,
         absence: None,
         any: false,
+        soonest: None,
     };
 
-    fn add(&mut self, standing: &Standing) {
+    fn add(&mut self, of: SubscriptionIndex, standing: &Standing) {
+        let sooner = self.soonest.is_none_or(|(wake, _)| standing.wake < wake);
+        if sooner && claim(of, standing).is_some() {
+            self.soonest = Some((standing.wake, of));
+        }
         self.wake = self.wake.min(standing.wake);
         match standing.absence {
             Some(absence) => self.lack(absence),
@@ -108,6 +120,10 @@ impl Least {
     /// That of another pool of the chain.
     fn merge(&mut self, other: &Self) {
         self.wake = self.wake.min(other.wake);
+        self.soonest = match (self.soonest, other.soonest) {
+            (Some(own), Some(other)) if other.0 < own.0 => Some(other),
+            (own, other) => own.or(other),
+        };
         if let Some(absence) = other.absence {
             self.lack(absence);
         }
@@ -136,6 +152,7 @@ impl Least {
             earliest: self.until,
             wake: self.wake,
             reason,
+            claims: self.soonest.map(|(_, soonest)| soonest),
         })
     }
 }
@@ -190,6 +207,7 @@ impl Pools {
             earliest: standing.until,
             wake: standing.wake,
             reason,
+            claims: claim(subscription, &standing),
         })
     }
 
@@ -207,6 +225,7 @@ impl Pools {
                 earliest: standing.until,
                 wake: standing.wake.min(stick),
                 reason: RefusalReason::of(standing.cause),
+                claims: claim(subscription, &standing),
             })
         })
     }
@@ -236,6 +255,7 @@ impl Pools {
                     earliest: least.until,
                     wake: least.wake.min(patience),
                     reason: least.reason(),
+                    claims: least.soonest.map(|(_, soonest)| soonest),
                 });
             }
             if let Some(found) = self.fall_back(asks, &mut least, now) {
@@ -279,10 +299,10 @@ impl Pools {
             let Some(seat) = self.seats.get(member.subscription.at()) else {
                 continue;
             };
+            let unbarred = !seat.closed && seat.doubts & asks.mark == 0 && !seat.is_full();
             if untried
-                && !seat.closed
-                && seat.doubts & asks.mark == 0
-                && !seat.is_full()
+                && unbarred
+                && !self.is_claimed(member.subscription, asks)
                 && let Room::Open(share) = self.room(seat, asks, now)
             {
                 let rank = self.rank(pool.strategy, seat, position, share, asks, now);
@@ -304,7 +324,7 @@ impl Pools {
                 };
                 best.offer(member, seat, offer);
             } else {
-                least.add(&standing);
+                least.add(member.subscription, &standing);
             }
         }
         best.pick().ok_or(least)
@@ -333,6 +353,7 @@ impl<'a> Asks<'a> {
             waiting: false,
             size: demand.size,
             pace: Pace::default(),
+            claimed: &Claimed::NONE,
         }
     }
 
@@ -357,6 +378,7 @@ impl<'a> Asks<'a> {
             waiting: true,
             size: waiter.size,
             pace: Pace::default(),
+            claimed: &Claimed::NONE,
         }
     }
 }
@@ -366,4 +388,9 @@ const fn pick(subscription: SubscriptionIndex, standing: &Standing) -> Pick {
         subscription,
         probe: standing.probe,
     }
+}
+
+/// What is saved up for one who waits for it: only where time alone brings it.
+fn claim(of: SubscriptionIndex, standing: &Standing) -> Option<SubscriptionIndex> {
+    (standing.absence.is_none() && standing.wake < Timestamp::MAX).then_some(of)
 }

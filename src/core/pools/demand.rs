@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::choice::chain::Links;
+use crate::core::choice::fair::Turn;
 use crate::core::choice::standing::{Absence, Cause};
 use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 pub use crate::core::limit::pacing::Size;
@@ -39,6 +40,9 @@ pub struct Demand {
     pub client: ClientIndex,
     /// Its class in the waiting room (C5).
     pub priority: Priority,
+    /// Its share among the clients' (C5), where it has been let go before: that of its latest ticket. `None`: it
+    /// takes one.
+    pub turn: Option<Turn>,
 }
 
 impl Demand {
@@ -58,6 +62,7 @@ impl Demand {
             size: Size::default(),
             client: ClientIndex::default(),
             priority: Priority::default(),
+            turn: None,
         }
     }
 }

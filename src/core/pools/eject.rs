@@ -2,6 +2,7 @@
 //! are `limit::ejection`'s. Law: at the instant of ejection at most half of any pool is out, and another member serves.
 
 use super::Pools;
+use super::claims::Claimed;
 use super::consequences::Consequences;
 use super::decide::Asks;
 use super::demand::Size;
@@ -116,6 +117,7 @@ impl Pools {
                 waiting: false,
                 size: Size::default(),
                 pace: Pace::default(),
+                claimed: &Claimed::NONE,
             };
             let half = pool.members.len() / 2;
             let replaceable = others().any(|other| self.standing(other, &asks, now).is_open());

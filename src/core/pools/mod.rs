@@ -9,6 +9,7 @@
 mod acquire;
 mod apply;
 mod chain;
+mod claims;
 mod consequences;
 mod decide;
 mod demand;
@@ -16,6 +17,7 @@ mod eject;
 mod layout;
 mod observe;
 mod pace;
+mod room;
 mod snapshot;
 mod sweep;
 mod table;
@@ -25,6 +27,7 @@ mod weigh;
 #[cfg(test)]
 mod tests;
 
+pub use crate::core::choice::fair::Turn;
 pub use acquire::{Acquisition, Entrance};
 pub use consequences::Consequences;
 pub use demand::{Affinity, Demand, Priority, RefusalReason, Refused, Size};

@@ -81,7 +81,7 @@ impl Pools {
         let mut changed = match outcome {
             Outcome::Answered(verdict) => self.judge(&ticket, &verdict, now, consequences),
             Outcome::Silence { .. } => self.failed(&ticket, now, consequences),
-            Outcome::Abandoned => false,
+            Outcome::Unsent | Outcome::Abandoned => false,
         };
         // Whatever it still was the probe of is free.
         changed |= ticket.probe && self.end(&ticket, Ending::Neither, now, consequences);

@@ -109,28 +109,28 @@ impl Pools {
         let Some(out) = self.tickets.out(ticket) else {
             return false;
         };
-        let (sent, amounts) = (ticket.attempt.began, &ticket.reserved.amounts);
+        let (sent, amounts) = (ticket.attempt.began, out.reserved.amounts);
         let first = !out.paced;
         match verdict.class {
             Class::Ok | Class::ClientError if first => {
                 out.paced = true;
                 let book = &mut self.book;
-                book.answered(domain, &ticket.group, readings, amounts, sent, now);
+                book.answered(domain, &ticket.group, readings, &amounts, sent, now);
             }
             Class::RateLimited | Class::QuotaExhausted if first => {
                 out.paced = true;
                 out.returned = true;
                 let book = &mut self.book;
                 let returned = &Ending::Returned;
-                book.settle(domain, &ticket.group, returned, amounts, false, sent, now);
+                book.settle(domain, &ticket.group, returned, &amounts, false, sent, now);
                 book.read(domain, &ticket.group, readings, &NOTHING, sent, now);
                 let (scope, wait) = (verdict.scope, verdict.wait);
-                book.refused(domain, &ticket.group, scope, wait, amounts, sent, now);
+                book.refused(domain, &ticket.group, scope, wait, &amounts, sent, now);
             }
             _ if readings.is_empty() => return false,
             _ => {
                 let book = &mut self.book;
-                book.read(domain, &ticket.group, readings, amounts, sent, now);
+                book.read(domain, &ticket.group, readings, &amounts, sent, now);
             }
         }
         if let Some(organisation) = readings.organisation {
@@ -151,23 +151,26 @@ impl Pools {
             return;
         };
         let (domain, counting) = (own.domain, own.counting);
-        let (answered, returned) = self
-            .tickets
-            .out(ticket)
-            .map_or((false, false), |out| (out.paced, out.returned));
-        if returned {
+        let Some(out) = self.tickets.out(ticket).filter(|out| !out.returned) else {
             return;
-        }
+        };
+        let (answered, Reserved { amounts, bytes }) = (out.paced, out.reserved);
         let ending = ending(outcome, usage, counting);
         if let (Ending::Served(_), Outcome::Answered(_)) = (&ending, outcome) {
             let input = prompt(usage, counting);
             let output = usage.output.map(|output| output as f64);
-            self.book
-                .learn(&ticket.group, ticket.reserved.bytes, input, output);
+            self.book.learn(&ticket.group, bytes, input, output);
         }
-        let (sent, amounts) = (ticket.attempt.began, &ticket.reserved.amounts);
-        self.book
-            .settle(domain, &ticket.group, &ending, amounts, answered, sent, now);
+        let sent = ticket.attempt.began;
+        self.book.settle(
+            domain,
+            &ticket.group,
+            &ending,
+            &amounts,
+            answered,
+            sent,
+            now,
+        );
     }
 
     pub(super) fn domain_at(&self, subscription: SubscriptionIndex) -> Option<usize> {
@@ -315,7 +318,7 @@ fn ending(outcome: &Outcome, usage: &Usage, counting: Counting) -> Ending {
                 }
             }
         },
-        Outcome::Silence { sent: false } => Ending::Returned,
+        Outcome::Silence { sent: false } | Outcome::Unsent => Ending::Returned,
         Outcome::Silence { sent: true } | Outcome::Abandoned => served(usage, counting),
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::room::Told;
 use crate::core::choice::globs::Models;
 use crate::core::choice::select::Member;
 use crate::core::choice::strategy::Strategy;
@@ -53,6 +54,8 @@ pub(super) struct Domain {
     pub(super) organisation: Option<u64>,
     /// Whether more than one subscription belongs to it.
     pub(super) shared: bool,
+    /// The latest sum that counted it.
+    pub(super) told: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -77,4 +80,6 @@ pub(super) struct Pool {
     pub(super) retries: RetryBudget,
     pub(super) waiting: usize,
     pub(super) handles: u32,
+    /// What its clients were told last (D9).
+    pub(super) told: Option<Told>,
 }

@@ -2,6 +2,7 @@
 //! moves, it is never copied; its slot is freed once, so that what is in flight can be counted again from the table.
 
 use crate::core::choice::chain::Via;
+use crate::core::choice::fair::Turn;
 use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
 use crate::core::limit::breaker::Attempt;
 use crate::core::limit::pacing::Amounts;
@@ -22,8 +23,7 @@ pub struct Ticket {
     pub(super) attempt: Attempt,
     pub(super) probe: bool,
     pub(super) entropy: u64,
-    /// What was reserved for it.
-    pub(super) reserved: Reserved,
+    turn: Option<Turn>,
     slot: u32,
 }
 
@@ -48,6 +48,16 @@ impl Ticket {
         self.attempt.began
     }
 
+    /// Its request's share, kept when it is tried again (C5): for [`Demand::turn`](super::Demand::turn).
+    pub const fn turn(&self) -> Option<Turn> {
+        self.turn
+    }
+
+    pub(super) const fn in_turn(mut self, turn: Turn) -> Self {
+        self.turn = Some(turn);
+        self
+    }
+
     /// Whether it probes a bar (D5).
     pub const fn is_probe(&self) -> bool {
         self.probe
@@ -66,6 +76,8 @@ pub(super) struct Reserved {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Out {
     pub(super) subscription: Option<SubscriptionIndex>,
+    /// What was reserved for it.
+    pub(super) reserved: Reserved,
     /// The verdict that was observed last: the same one again counts nothing.
     pub(super) observed: Option<Verdict>,
     /// An attempt counts as one failure at most (D11).
@@ -108,6 +120,7 @@ impl Tickets {
     ) -> Option<Ticket> {
         let out = Out {
             subscription: Some(subscription),
+            reserved,
             ..Out::default()
         };
         let slot = match self.free.pop() {
@@ -129,7 +142,7 @@ impl Tickets {
             attempt,
             probe,
             entropy,
-            reserved,
+            turn: None,
             slot,
         })
     }

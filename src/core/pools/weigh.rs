@@ -42,6 +42,9 @@ impl Pools {
         if seat.is_full() {
             standing.event(event, Timestamp::MAX, Cause::Limit);
         }
+        if self.is_claimed(subscription, asks) {
+            standing.event(event, Timestamp::MAX, Cause::Limit);
+        }
         match self.room(seat, asks, now) {
             Room::Open(share) => standing.share = share,
             Room::Beyond => standing.beyond = true,

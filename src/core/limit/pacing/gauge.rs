@@ -119,6 +119,7 @@ impl Gauge {
                 longest = longest.max(f64::from((need - share) / gain));
             }
         }
-        self.at + Duration::from_secs_f64(longest.min(1e7)) + Duration::from_micros(1)
+        let micros = (longest.min(1e7) * 1e6).ceil();
+        self.at + Duration::from_micros(micros as u64)
     }
 }

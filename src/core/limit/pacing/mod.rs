@@ -10,6 +10,7 @@ mod gauge;
 mod learned;
 mod row;
 mod slow_start;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -86,6 +87,9 @@ pub struct Book {
     hand: usize,
     configured: Vec<Vec<Configured>>,
     uses: u64,
+    /// How often it was asked for room.
+    #[cfg(test)]
+    pub(crate) asked: std::cell::Cell<u32>,
 }
 
 impl Need {
@@ -126,6 +130,8 @@ impl Book {
             hand: 0,
             configured: Vec::new(),
             uses: 0,
+            #[cfg(test)]
+            asked: std::cell::Cell::new(0),
         }
     }
 
@@ -195,6 +201,8 @@ impl Book {
         amounts: &Amounts,
         now: Timestamp,
     ) -> Room {
+        #[cfg(test)]
+        self.asked.set(self.asked.get() + 1);
         let Some(row) = group.and_then(|group| self.place(group, domain)) else {
             return self.room_of_stranger(domain, model, amounts, now);
         };
@@ -451,6 +459,21 @@ impl Book {
                 row.forget_under_way();
             }
         }
+    }
+
+    /// The domain has one limit, of prompt tokens, and nothing left of it.
+    #[cfg(test)]
+    pub(crate) fn starve(&mut self, domain: usize, per_second: f64, most: f64, now: Timestamp) {
+        let period = Duration::from_secs_f64(most / per_second);
+        let mut account = Account::full(most, period, now);
+        account.reserve(most, now);
+        let limit = Limit {
+            dimension: Dimension::InputTokens,
+            limit: most,
+            period,
+            models: Models::default(),
+        };
+        self.configured[domain] = vec![Configured { limit, account }];
     }
 
     fn place(&self, group: Group, domain: usize) -> Option<usize> {

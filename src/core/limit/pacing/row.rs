@@ -6,9 +6,14 @@ use std::time::Duration;
 use super::account::{Account, UnderWay};
 use super::learned::{Count, Learned};
 use super::slow_start::SlowStart;
+use crate::core::limit::breaker::PROBE_PATIENCE;
 use crate::core::limit::reading::{DIMENSIONS, Dimension, Readings, WINDOWS, WindowReading};
 use crate::core::limit::scope::Scope;
 use crate::core::time::Timestamp;
+
+/// How long a request to one of whom nothing is known may be unanswered: limiters refuse at once, and of a server
+/// without limits nobody is to be kept for longer.
+const STRANGER: Duration = Duration::from_secs(1);
 
 /// What a request takes of each dimension.
 pub type Amounts = [f64; DIMENSIONS];
@@ -70,7 +75,7 @@ impl Row {
             accounts: [None; DIMENSIONS],
             learned: [Learned::new(); 2],
             windows: [None; WINDOWS],
-            slow: (configured == 0).then(SlowStart::new),
+            slow: (configured == 0).then(|| SlowStart::new(STRANGER)),
             under_way: [0.0; DIMENSIONS],
             configured,
             counted,
@@ -229,7 +234,7 @@ impl Row {
                 (self.learned.get_mut(which), amount, counted)
             {
                 let told = learned.refused(amount, sent, now + wait, now);
-                self.slow = (!told).then(SlowStart::new);
+                self.slow = (!told).then(|| SlowStart::new(STRANGER));
             }
         }
     }
@@ -298,7 +303,7 @@ impl Row {
 
     /// A probe has passed: the others follow slowly (C4, D5).
     pub fn start_slowly(&mut self) {
-        self.slow = Some(SlowStart::new());
+        self.slow = Some(SlowStart::new(PROBE_PATIENCE));
     }
 
     /// When what is left would be lost; `None`: not known.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::super::breaker::PROBE_PATIENCE;
 use crate::core::time::Timestamp;
 
 /// So many at once are no longer slow.
@@ -12,6 +11,8 @@ const FAST: usize = 16;
 /// How many may be unanswered at once.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowStart {
+    /// Who is unanswered for so long counts as answered.
+    patience: Duration,
     allowed: u8,
     /// When the unanswered were sent, the oldest first.
     sent: [Timestamp; FAST],
@@ -20,8 +21,9 @@ pub struct SlowStart {
 
 impl SlowStart {
     /// One.
-    pub const fn new() -> Self {
+    pub const fn new(patience: Duration) -> Self {
         Self {
+            patience,
             allowed: 1,
             sent: [Timestamp::ZERO; FAST],
             len: 0,
@@ -31,19 +33,19 @@ impl SlowStart {
     /// `None`: one more may go. Else when time alone lets one go.
     pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
         let sent = self.sent.get(..usize::from(self.len)).unwrap_or_default();
-        let old = sent.iter().filter(|sent| is_old(**sent, now)).count();
+        let old = sent.iter().filter(|sent| self.is_old(**sent, now)).count();
         // Each that is old has left, and lets one more go.
         let allowed = usize::from(self.allowed) + old;
         if sent.len() - old < allowed {
             return None;
         }
-        sent.get(old).map(|sent| *sent + PROBE_PATIENCE)
+        sent.get(old).map(|sent| *sent + self.patience)
     }
 
     /// One is sent.
     pub fn take(&mut self, now: Timestamp) {
         let sent = self.sent.get(..usize::from(self.len)).unwrap_or_default();
-        let old = sent.iter().filter(|sent| is_old(**sent, now)).count();
+        let old = sent.iter().filter(|sent| self.is_old(**sent, now)).count();
         for _ in 0..old {
             self.remove(0);
             self.grow();
@@ -81,6 +83,10 @@ impl SlowStart {
         self.len < self.allowed / 2
     }
 
+    fn is_old(&self, sent: Timestamp, now: Timestamp) -> bool {
+        sent + self.patience <= now
+    }
+
     fn grow(&mut self) {
         self.allowed = self.allowed.saturating_add(1);
     }
@@ -92,9 +98,4 @@ impl SlowStart {
             self.len -= 1;
         }
     }
-}
-
-fn is_old(sent: Timestamp, now: Timestamp) -> bool {
-    const PATIENCE: Duration = PROBE_PATIENCE;
-    sent + PATIENCE <= now
 }

@@ -94,6 +94,7 @@ fn mixed() -> Layout {
     layout.subscriptions[4].max_in_flight = Some(2);
     layout.subscriptions[4].provider = Arc::from("other");
     for own in &mut layout.subscriptions[3..] {
+        own.deny_models = vec!["none of these".to_owned()];
         own.endpoint = Arc::from("https://elsewhere");
     }
     layout.pools = vec![pool("main", &[0, 1, 2, 3]), pool("other", &[2, 4])];
@@ -125,10 +126,17 @@ enum Whose {
     Provider(Arc<str>),
 }
 
+/// Priority, the tag of who was let go before, arrival.
+type Place = (Priority, u64, Timestamp);
+
 struct History {
     world: World,
     out: Vec<Ticket>,
     waiters: HashMap<WaiterId, (Demand, Timestamp)>,
+    /// Where those who wait stand (C5): their class and turn as they came in, and when that was.
+    places: HashMap<WaiterId, (Place, Timestamp)>,
+    /// Turns that were let go, each with its demand: to be tried again.
+    turns: Vec<Demand>,
     /// Endpoints out of reach for those who wait.
     kept: HashMap<WaiterId, Tried>,
     granted: usize,
@@ -139,10 +147,15 @@ struct History {
 
 impl History {
     fn new() -> Self {
+        let mut world = World::new(mixed());
+        world.scarce(sub(2), 3_000, 12_000);
+        world.scarce(sub(3), 1_500, 12_000);
         Self {
-            world: World::new(mixed()),
+            world,
             out: Vec::new(),
             waiters: HashMap::new(),
+            places: HashMap::new(),
+            turns: Vec::new(),
             kept: HashMap::new(),
             granted: 0,
             settled: 0,
@@ -175,8 +188,8 @@ impl History {
                     .min_by_key(|id| (id.at() + nth) % 37)
                     .copied();
                 if let Some(waiter) = waiter {
-                    assert!(self.world.pools.leave(waiter));
                     self.waiters.remove(&waiter);
+                    assert!(self.world.leave(waiter));
                 }
             }
             Step::Pass { millis } => self.pass(super::millis(u64::from(millis))),
@@ -209,6 +222,17 @@ impl History {
             },
             max_wait: max_wait.map(|wait| super::millis(u64::from(wait))),
             entropy,
+            client: ClientIndex(entropy as u16 >> 4 & 3),
+            priority: [
+                Priority::Normal,
+                Priority::High,
+                Priority::Low,
+                Priority::Normal,
+            ][entropy as usize >> 6 & 3],
+            size: Size {
+                bytes: entropy >> 8 & 0xff00,
+                ..Size::default()
+            },
             ..self.world.of_model(&format!("m{model}"))
         };
         // A third of them are requests tried again: they came earlier, and know who refused them.
@@ -216,6 +240,7 @@ impl History {
         let earlier = super::millis(if again { entropy >> 16 & 0xfff } else { 0 });
         let demand = Demand {
             arrival: demand.arrival - earlier,
+            turn: self.earlier(&demand).filter(|_| again),
             ..demand
         };
         let tried = if again {
@@ -235,7 +260,13 @@ impl History {
                 assert!(!tried.has_refused(ticket.subscription()));
                 self.check_reach(&ticket, &tried);
                 self.check_chain(&ticket, &demand);
+                self.turns.push(Demand {
+                    turn: ticket.turn(),
+                    ..demand
+                });
                 self.grant(ticket);
+                self.world.pools.queue.wake_all(self.world.now);
+                self.world.pass(Duration::ZERO);
             }
             Acquisition::Refused(refused) => assert!(truthful(&refused, self.world.now)),
             Acquisition::MustWait => {
@@ -243,6 +274,9 @@ impl History {
                 match world.enter(&demand, &tried, self.world.now, out) {
                     Entrance::Waiting { waiter, deadline } => {
                         assert!(self.world.now <= deadline);
+                        let tag = demand.turn.map_or(u64::MAX, |turn| turn.tag());
+                        let place = (demand.priority, tag, demand.arrival);
+                        self.places.insert(waiter, (place, self.world.now));
                         self.waiters.insert(waiter, (demand, deadline));
                         self.kept.insert(waiter, tried.waiting());
                         // Whoever refused it may be open again: that grant is the keeper's.
@@ -255,6 +289,16 @@ impl History {
                 }
             }
         }
+    }
+
+    /// A turn that such a request had.
+    fn earlier(&mut self, demand: &Demand) -> Option<Turn> {
+        let alike = |was: &Demand| {
+            (was.pool, was.client, &was.limit_group)
+                == (demand.pool, demand.client, &demand.limit_group)
+        };
+        let at = self.turns.iter().position(alike)?;
+        self.turns.swap_remove(at).turn
     }
 
     /// Four bits for each subscription: mostly untried.
@@ -413,34 +457,11 @@ impl History {
 
     /// Takes in what was decided and holds it against the laws.
     fn check(&mut self) {
-        let granted = std::mem::take(&mut self.world.granted);
-        let mut last: HashMap<(PoolIndex, LimitGroup), Timestamp> = HashMap::new();
-        for (waiter, ticket) in granted {
-            let (demand, deadline) = self.waiters.remove(&waiter).expect("it waited");
-            assert!(self.world.now <= deadline, "granted past its deadline");
-            if let Affinity::Must { owner, .. } = demand.affinity {
-                assert_eq!(self.world.pools.successor(owner), ticket.subscription());
-            }
-            let kept = self.kept.remove(&waiter).expect("it waited");
-            self.check_reach(&ticket, &kept);
-            self.check_chain(&ticket, &demand);
-            let own = ticket.via() == Via::OWN;
-            if own && demand.affinity == Affinity::None && kept.is_empty() {
-                // Of those alike, who came first goes first.
-                let behind = self.waiters.iter().filter(|(id, (other, _))| {
-                    other.pool == demand.pool
-                        && other.model == demand.model
-                        && other.links == demand.links
-                        && other.affinity == Affinity::None
-                        && other.arrival < demand.arrival
-                        && self.kept[*id].is_empty()
-                });
-                assert_eq!(behind.count(), 0, "overtaken");
-                let key = (demand.pool, demand.limit_group.clone());
-                let before = last.insert(key, demand.arrival).unwrap_or(Timestamp::ZERO);
-                assert!(before <= demand.arrival);
-            }
-            self.grant(ticket);
+        while !self.world.granted.is_empty() {
+            self.check_grants();
+            // What they cost is news to the others.
+            self.world.pools.queue.wake_all(self.world.now);
+            self.world.pass(Duration::ZERO);
         }
         for (waiter, refused) in std::mem::take(&mut self.world.refused) {
             self.waiters.remove(&waiter).expect("it waited");
@@ -452,6 +473,39 @@ impl History {
             );
         }
         self.check_counts();
+    }
+
+    fn check_grants(&mut self) {
+        let granted = std::mem::take(&mut self.world.granted);
+        for (waiter, ticket) in granted {
+            let (demand, deadline) = self.waiters.remove(&waiter).expect("it waited");
+            assert!(self.world.now <= deadline, "granted past its deadline");
+            if let Affinity::Must { owner, .. } = demand.affinity {
+                assert_eq!(self.world.pools.successor(owner), ticket.subscription());
+            }
+            let kept = self.kept.remove(&waiter).expect("it waited");
+            self.check_reach(&ticket, &kept);
+            self.check_chain(&ticket, &demand);
+            let (place, since) = self.places.remove(&waiter).expect("it waited");
+            let fresh = self.world.now.since(since) < seconds(10);
+            let own = ticket.via() == Via::OWN;
+            if own && demand.affinity == Affinity::None && kept.is_empty() {
+                // Of those alike, who comes first in the order goes first.
+                let overtaken = self.waiters.iter().filter(|(id, (other, _))| {
+                    let flow = (demand.client, demand.priority) == (other.client, other.priority);
+                    other.pool == demand.pool
+                        && other.model == demand.model
+                        && other.links == demand.links
+                        && other.affinity == Affinity::None
+                        && self.kept[*id].is_empty()
+                        && other.size.rough() <= demand.size.rough()
+                        && (flow || fresh && other.priority < demand.priority)
+                        && self.places[*id].0 < place
+                });
+                assert_eq!(overtaken.count(), 0, "overtaken");
+            }
+            self.grant(ticket);
+        }
     }
 
     fn check_counts(&self) {
@@ -486,9 +540,25 @@ impl History {
         for waiter in self.waiters.keys() {
             let (own, lane) = pools.queue.waiter(*waiter).unwrap();
             let key = &pools.queue.lane(lane).unwrap().key;
-            let decision = pools.decide(&Asks::of_waiter(key, own), self.world.now);
+            let asks = Asks {
+                claimed: &pools.claimed_before(
+                    *waiter,
+                    pools.queue.rank(*waiter, self.world.now),
+                    self.world.now,
+                ),
+                ..Asks::of_waiter(key, own)
+            };
+            let decision = pools.decide(&asks, self.world.now);
+            // One behind somebody who needs less is not asked: it may be told at its deadline only.
+            let behind = || {
+                self.waiters.keys().any(|other| {
+                    let (other, at) = pools.queue.waiter(*other).unwrap();
+                    at == lane && other.size.rough() < own.size.rough()
+                })
+            };
             assert!(
-                matches!(decision, Decision::Wait(_)),
+                matches!(decision, Decision::Wait(_))
+                    || matches!(decision, Decision::Refuse(_)) && behind(),
                 "{own:?} {key:?}: {decision:?}"
             );
         }

@@ -269,6 +269,7 @@ fn a_probe_passes_by_an_answer_or_by_five_seconds() {
 fn a_probe_that_ends_without_a_verdict_is_free_for_the_next() {
     for outcome in [
         Outcome::Abandoned,
+        Outcome::Unsent,
         Outcome::Silence { sent: false },
         Outcome::Silence { sent: true },
     ] {
@@ -395,6 +396,24 @@ fn a_credential_refused_for_one_model_is_barred_for_that_model_for_an_hour() {
     assert!(world.is_open(sub(0), &other) && world.is_open(sub(1), &other));
     world.pass(seconds(3_600));
     assert!(world.take().is_probe());
+}
+
+// C4, C8 (d), D11: nobody failed, and nothing was spent
+#[test]
+fn what_was_never_begun_gives_back_what_it_had_reserved_and_counts_against_nobody() {
+    let mut layout = layout(2);
+    layout.subscriptions[0].limits = vec![LimitLayout {
+        limit: 5.0,
+        ..boundless()
+    }];
+    let mut world = World::new(layout);
+    for _ in 0..20 {
+        let ticket = world.take_on(sub(0));
+        world.settle(ticket, Outcome::Unsent);
+    }
+    // Asking so spends one each time.
+    let left = (0..20).filter(|_| world.opens(sub(0))).count();
+    assert!((3..=5).contains(&left), "{left}");
 }
 
 // D11

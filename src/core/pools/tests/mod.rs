@@ -2,10 +2,13 @@
 //! time and carries out what a balancer would.
 
 mod affinity;
+mod claims;
+mod fair;
 mod fallback;
 mod laws;
 mod limits;
 mod reload;
+mod room;
 mod trying;
 mod waiting;
 
@@ -16,7 +19,7 @@ use super::*;
 use crate::core::choice::queue::WaiterId;
 use crate::core::choice::tried::Tried;
 use crate::core::event::{Change, Event};
-use crate::core::id::LimitGroup;
+use crate::core::id::{ClientIndex, LimitGroup};
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::reading::{Dimension, Readings};
 use crate::core::limit::scope::Scope;
@@ -151,6 +154,13 @@ impl World {
         self.carry_out();
     }
 
+    /// This subscription has room for so many tokens, none of them now.
+    fn scarce(&mut self, of: SubscriptionIndex, per_second: u64, most: u64) {
+        let domain = self.pools.domain_at(of).unwrap();
+        let (gain, limit) = (per_second as f64, most as f64);
+        self.pools.book.starve(domain, gain, limit, self.now);
+    }
+
     fn demand(&self) -> Demand {
         Demand {
             model: Some(Arc::from("m1")),
@@ -224,6 +234,12 @@ impl World {
             Entrance::Waiting { waiter, .. } => waiter,
             other => panic!("does not wait: {other:?}"),
         }
+    }
+
+    fn leave(&mut self, waiter: WaiterId) -> bool {
+        let left = self.pools.leave(waiter, self.now, &mut self.out);
+        self.carry_out();
+        left
     }
 
     fn observe(&mut self, ticket: &Ticket, verdict: Verdict) {

@@ -132,9 +132,13 @@ fn heads_of_several_queues_go_by_arrival() {
     let mut world = narrow(1);
     let held = world.take();
     let mut waiters = Vec::new();
-    for model in ["m3", "m1", "m2", "m1", "m3"] {
+    for (client, model) in (1..).zip(["m3", "m1", "m2", "m1", "m3"]) {
         world.pass(millis(1));
-        waiters.push(world.wait(&world.of_model(model)));
+        let demand = Demand {
+            client: ClientIndex(client),
+            ..world.of_model(model)
+        };
+        waiters.push(world.wait(&demand));
     }
     world.settle(held, Outcome::Abandoned);
     let mut order = Vec::new();
@@ -183,8 +187,8 @@ fn the_room_is_bounded_over_all_queues_of_a_pool() {
             earliest: None
         })
     ));
-    assert!(world.pools.leave(waiters[1]));
-    assert!(!world.pools.leave(waiters[1]));
+    assert!(world.leave(waiters[1]));
+    assert!(!world.leave(waiters[1]));
     let next = world.wait(&world.demand());
     assert_ne!(next, waiters[1], "the same place, another generation");
     assert_eq!(world.snapshot().pools[0].waiting, 3);

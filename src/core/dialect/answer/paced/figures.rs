@@ -116,7 +116,7 @@ pub(super) fn reset(value: &[u8], now: WallTime) -> Option<Duration> {
     }
     match whole(value) {
         Some(number) => times::reset_number(number, now),
-        None => times::reset(text(value)?, now),
+        None => go(value).or_else(|| times::reset(text(value)?, now)),
     }
 }
 
@@ -140,6 +140,43 @@ fn whole(value: &[u8]) -> Option<f64> {
         number = number * 10 + u64::from(digit);
     }
     Some(number as f64)
+}
+
+/// `6m0s`, `7.66s`, `20ms`: the form that nearly all of OpenAI's resets have.
+fn go(value: &[u8]) -> Option<Duration> {
+    let mut rest = value;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let (number, behind) = leading_decimal(rest)?;
+        let (unit, behind) = match behind {
+            [b'm', b's', behind @ ..] => (1e-3, behind),
+            [b's', behind @ ..] => (1.0, behind),
+            [b'm', behind @ ..] => (60.0, behind),
+            [b'h', behind @ ..] => (3_600.0, behind),
+            _ => return None,
+        };
+        total += number * unit;
+        rest = behind;
+    }
+    (!value.is_empty()).then(|| times::span(total, 1.0))?
+}
+
+/// A decimal of few enough digits to be exact, and what stands behind it.
+fn leading_decimal(value: &[u8]) -> Option<(f64, &[u8])> {
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let places = value.iter().position(|byte| !is_digit(byte))?;
+    let (before, behind) = value.split_at_checked(places)?;
+    let [b'.', fraction @ ..] = behind else {
+        return Some((whole(before)?, behind));
+    };
+    let places = fraction.iter().position(|byte| !is_digit(byte))?;
+    let (after, behind) = fraction.split_at_checked(places)?;
+    if EXACT_DIGITS < before.len() + after.len() {
+        return None;
+    }
+    let (before, mantissa) = (whole(before)?, whole(after)?);
+    let scale = 10_f64.powi(i32::try_from(places).ok()?);
+    Some(((before * scale + mantissa) / scale, behind))
 }
 
 /// `2026-10-01T00:00:00Z` and nothing else: the form that nearly all of Anthropic's resets have.
@@ -228,6 +265,17 @@ mod tests {
             "50",
             "6m0s",
             "120ms",
+            "0s",
+            "17.399999999s",
+            "2m59.56s",
+            "23h59m59.001s",
+            "1.s",
+            ".5s",
+            "1m 5s",
+            "1M",
+            "5",
+            "s",
+            "123456789012345.5s",
             "Thu, 01 Oct 2026 00:00:10 GMT",
             "",
             "soon",

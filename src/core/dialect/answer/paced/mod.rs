@@ -39,10 +39,7 @@ pub fn readings(flavour: Flavour, headers: &HeaderMap, received_at: WallTime) ->
         | Flavour::Mistral
         | Flavour::Cerebras
         | Flavour::XAi
-        | Flavour::Fireworks => Readings {
-            organisation: organisation(flavour, headers),
-            ..named::readings(flavour, headers, received_at)
-        },
+        | Flavour::Fireworks => named::readings(flavour, headers, received_at),
         Flavour::ChatGpt => codex(headers, received_at),
         Flavour::GitHub => github(headers, received_at),
         Flavour::Generic | Flavour::HuggingFace | Flavour::Envoy => {
@@ -70,16 +67,8 @@ pub fn readings(flavour: Flavour, headers: &HeaderMap, received_at: WallTime) ->
     }
 }
 
-/// Whose keys OpenAI's answer names: the organisation, with the project where it names one.
-fn organisation(flavour: Flavour, headers: &HeaderMap) -> Option<u64> {
-    if flavour != Flavour::OpenAi {
-        return None;
-    }
-    let organisation = headers.get("openai-organization")?;
-    hashed(organisation, headers.get("openai-project"))
-}
-
-/// The same for the same words within this process's life, and across restarts of one build. An empty name is none.
+/// Whose keys an answer names: the organisation, with the project where it names one. The same for the same words in
+/// every process of one build. An empty name is none.
 fn hashed(organisation: &HeaderValue, project: Option<&HeaderValue>) -> Option<u64> {
     if organisation.is_empty() {
         return None;

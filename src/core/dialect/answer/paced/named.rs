@@ -47,8 +47,14 @@ enum Part {
 pub(super) fn readings(flavour: Flavour, headers: &HeaderMap, now: WallTime) -> Readings {
     let mut limits = [None::<Gathered>; MAX_LIMITS];
     let milliseconds = flavour == Flavour::Azure && !states_seconds(headers);
+    let (mut organisation, mut project) = (None, None);
     for (header, value) in headers {
         let Some((part, name)) = read(header.as_str()) else {
+            match header.as_str() {
+                "openai-organization" => organisation = organisation.or(Some(value)),
+                "openai-project" => project = project.or(Some(value)),
+                _ => {}
+            }
             continue;
         };
         let Some(limit) = place(&mut limits, name) else {
@@ -66,8 +72,14 @@ pub(super) fn readings(flavour: Flavour, headers: &HeaderMap, now: WallTime) -> 
             Part::Figure(figure) => limit.draft.put(figure, value, now),
         }
     }
-    let mut readings = Readings::NONE;
-    for limit in limits.into_iter().flatten() {
+    let mut readings = Readings {
+        // Others that speak this family do not say whose key it was, or say whose a gateway's was.
+        organisation: organisation
+            .filter(|_| flavour == Flavour::OpenAi)
+            .and_then(|organisation| super::hashed(organisation, project)),
+        ..Readings::NONE
+    };
+    for limit in limits.iter().flatten() {
         let Some((period, refill)) = limit.kind(flavour) else {
             continue;
         };
@@ -85,7 +97,7 @@ pub(super) fn readings(flavour: Flavour, headers: &HeaderMap, now: WallTime) -> 
 fn place(limits: &mut [Option<Gathered>; MAX_LIMITS], name: Name) -> Option<&mut Gathered> {
     limits
         .iter_mut()
-        .find(|limit| limit.is_none_or(|limit| limit.name == name))
+        .find(|limit| limit.as_ref().is_none_or(|limit| limit.name == name))
         .map(|limit| {
             limit.get_or_insert(Gathered {
                 name,

@@ -1,6 +1,7 @@
 //! Readings of real heads, provider by provider, and the laws that hold on any bytes.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use http::HeaderName;
 use proptest::prelude::*;
@@ -11,7 +12,7 @@ use crate::core::dialect::answer::headroom;
 use crate::core::limit::headroom::Headroom;
 use crate::core::limit::reading::Reading;
 
-const CORPUS: &str = include_str!("../../../../../tests/corpus/responses.jsonl");
+const LINES: &str = include_str!("../../../../../tests/corpus/responses.jsonl");
 
 struct Case {
     id: String,
@@ -20,7 +21,7 @@ struct Case {
     received_at: WallTime,
 }
 
-fn corpus() -> Vec<Case> {
+static CORPUS: LazyLock<Vec<Case>> = LazyLock::new(|| {
     let case = |line| {
         let value: Value = serde_json::from_str(line).unwrap();
         let text = |name: &str| value[name].as_str().unwrap();
@@ -36,8 +37,8 @@ fn corpus() -> Vec<Case> {
             received_at: times::instant(text("received_at")).unwrap(),
         }
     };
-    CORPUS.lines().map(case).collect()
-}
+    LINES.lines().map(case).collect()
+});
 
 fn lines(lines: impl Iterator<Item = (HeaderName, HeaderValue)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -211,15 +212,15 @@ const RECORDED: &[(&str, &str)] = &[
 // D8.
 #[test]
 fn recorded_heads_read_as_the_providers_count() {
-    let said: Vec<_> = corpus()
-        .into_iter()
+    let said: Vec<_> = CORPUS
+        .iter()
         .map(|case| {
             let readings = readings(case.flavour, &case.headers, case.received_at);
-            (case.id, shown(&readings))
+            (&*case.id, shown(&readings))
         })
         .filter(|(_, shown)| !shown.is_empty())
         .collect();
-    let said: Vec<_> = said.iter().map(|(id, shown)| (&**id, &**shown)).collect();
+    let said: Vec<_> = said.iter().map(|(id, shown)| (*id, &**shown)).collect();
     assert_eq!(said, RECORDED);
 }
 
@@ -227,7 +228,7 @@ fn recorded_heads_read_as_the_providers_count() {
 #[test]
 fn a_reading_is_one_of_those_that_are_shown() {
     let mut compared = 0;
-    for case in corpus() {
+    for case in CORPUS.iter() {
         let shown = headroom(case.flavour, &case.headers, case.received_at);
         let readings = readings(case.flavour, &case.headers, case.received_at);
         let is_shown = |wanted: &dyn Fn(&Headroom) -> bool| shown.iter().any(wanted);
@@ -548,8 +549,7 @@ proptest! {
         values in proptest::collection::vec(value(), 1..12),
         micros in any::<i64>(),
     ) {
-        let cases = corpus();
-        let speaking: Vec<_> = cases
+        let speaking: Vec<_> = CORPUS
             .iter()
             .filter(|case| RECORDED.iter().any(|(id, _)| *id == case.id))
             .collect();

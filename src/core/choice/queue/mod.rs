@@ -1,13 +1,23 @@
-//! Who waits, in which order (C5). Waiters that any change would let go or keep alike share a lane, ordered by
-//! arrival; the lanes of one pool and limit group are that queue. Whether a head may go, `pools` decides. Law: a
-//! waiter is in exactly one lane, a lane has a waiter, and nothing grows while somebody arrives.
+//! Who waits, in which order (C5). Waiters that any change would let go or keep alike, but for what they need, share a
+//! lane; within it, those of one client and priority share a flow. The lanes of one pool and limit group are that
+//! queue. Whether one may go, `pools` decides. Law: a waiter is in exactly one flow of one lane, neither is ever empty,
+//! and nothing grows while somebody arrives.
 
-use std::sync::Arc;
+mod flow;
+mod lane;
+mod order;
 
-use super::chain::Links;
-use super::tried::Tried;
-use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
+#[cfg(test)]
+mod tests;
+
+pub use lane::{Claim, Lane, LaneId, LaneKey, Target};
+pub use order::{DEPTH, Line, Rank};
+
+use self::flow::Flow;
+use super::fair::{Shares, Turn};
+use crate::core::id::{ClientIndex, LimitGroup, PoolIndex, SessionKey};
 use crate::core::limit::pacing::Size;
+use crate::core::pools::Priority;
 use crate::core::time::Timestamp;
 
 const NONE: u32 = u32::MAX;
@@ -28,36 +38,6 @@ impl WaiterId {
     }
 }
 
-/// What one waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Whichever subscription of the chain frees first.
-    Any,
-    /// Whichever of its own pool frees first, for a while (C5, `fallback_after`).
-    Own,
-    /// The owner of its provider-side state.
-    Must(SubscriptionIndex),
-    /// The warm one, for a while (S2).
-    Stick(SubscriptionIndex),
-}
-
-/// What waiters of one lane share.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LaneKey {
-    /// Their pool.
-    pub pool: PoolIndex,
-    /// Their limit group.
-    pub group: LimitGroup,
-    /// Their model, where the pool's subscriptions restrict models.
-    pub model: Option<Arc<str>>,
-    /// What they wait for.
-    pub target: Target,
-    /// Endpoints out of reach for them.
-    pub tried: Tried,
-    /// Where they may fall back to, and what they ask there.
-    pub links: Links,
-}
-
 /// One who waits.
 #[derive(Clone, Debug)]
 pub struct Waiter {
@@ -69,6 +49,12 @@ pub struct Waiter {
     pub session: Option<SessionKey>,
     /// For the jitter of a guess.
     pub entropy: u64,
+    /// Whose it is.
+    pub client: ClientIndex,
+    /// The class that it entered in.
+    pub priority: Priority,
+    /// Its share, where it was let go before.
+    pub turn: Option<Turn>,
     /// What is known of its tokens.
     pub size: Size,
 }
@@ -79,35 +65,24 @@ struct Slot {
     waiter: Option<Waiter>,
     /// Breaks ties of arrival.
     order: u64,
-    lane: u32,
+    /// Where the queue's clock stood when it came.
+    came: u64,
+    /// Since when it has been the first of its flow; [`Timestamp::MAX`]: it has not been.
+    first_since: Timestamp,
+    flow: u32,
     before: u32,
     after: u32,
 }
-
-/// A lane, as `pools` sees it.
-#[derive(Clone, Debug)]
-pub struct Lane {
-    /// What its waiters share.
-    pub key: LaneKey,
-    /// When its head could go by time alone; [`Timestamp::MAX`]: never.
-    pub wake: Timestamp,
-    /// No waiter's deadline is earlier.
-    pub soonest_deadline: Timestamp,
-    /// The sweep that found it blocked.
-    pub blocked: u64,
-    head: u32,
-    tail: u32,
-}
-
-/// A lane's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneId(u32);
 
 /// All who wait.
 #[derive(Clone, Debug)]
 pub struct Queue {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    flows: Vec<Flow>,
+    free_flows: Vec<u32>,
+    /// By pool.
+    shares: Vec<Shares>,
     lanes: Vec<Option<Lane>>,
     free_lanes: Vec<u32>,
     active: Vec<u32>,
@@ -122,6 +97,9 @@ impl Queue {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            flows: Vec::new(),
+            free_flows: Vec::new(),
+            shares: Vec::new(),
             lanes: Vec::new(),
             free_lanes: Vec::new(),
             active: Vec::new(),
@@ -131,12 +109,19 @@ impl Queue {
         }
     }
 
-    /// Allocates room for this many, at most [`MOST_WAITERS`]; never less than before.
-    pub fn reserve(&mut self, waiters: usize) {
+    /// Allocates room for this many, at most [`MOST_WAITERS`], and for the shares of these pools; never less than
+    /// before.
+    pub fn reserve(&mut self, waiters: usize, pools: usize) {
+        for pool in self.shares.len()..pools {
+            let pool = PoolIndex(u16::try_from(pool).unwrap_or(u16::MAX));
+            self.shares.push(Shares::new(pool));
+        }
         self.capacity = waiters.min(MOST_WAITERS).max(self.capacity);
         let more = |len: usize| self.capacity - len;
         self.slots.reserve_exact(more(self.slots.len()));
         self.free.reserve_exact(more(self.free.len()));
+        self.flows.reserve_exact(more(self.flows.len()));
+        self.free_flows.reserve_exact(more(self.free_flows.len()));
         self.lanes.reserve_exact(more(self.lanes.len()));
         self.free_lanes.reserve_exact(more(self.free_lanes.len()));
         self.active.reserve_exact(more(self.active.len()));
@@ -176,27 +161,24 @@ impl Queue {
             .map(|(id, _)| id)
     }
 
-    /// The first of a lane.
+    /// The first of a lane, as of when it was last looked for.
     pub fn head(&self, id: LaneId) -> Option<(WaiterId, &Waiter)> {
-        let lane = self.lane(id)?;
-        self.occupant(lane.head)
+        self.occupant(self.head_slot(id)?)
     }
 
-    /// The order of a lane's head among all heads.
-    pub fn precedence(&self, id: LaneId) -> Option<(Timestamp, u64)> {
-        let slot = self.slots.get(self.lane(id)?.head as usize)?;
-        Some((slot.waiter.as_ref()?.arrival, slot.order))
-    }
-
-    /// The waiter behind another in its lane.
-    pub fn behind(&self, id: WaiterId) -> Option<(WaiterId, &Waiter)> {
-        self.occupant(self.valid(id)?.after)
+    /// Whether others may be blocked because of this one: it has a claim, or holds back some that were not asked.
+    pub fn is_in_the_way(&self, id: WaiterId) -> bool {
+        let lane = self.waiter(id).and_then(|(_, lane)| self.lane(lane));
+        lane.is_some_and(|lane| lane.unasked || lane.claim.is_some_and(|claim| claim.by == id))
     }
 
     /// A waiter, while it waits.
     pub fn waiter(&self, id: WaiterId) -> Option<(&Waiter, LaneId)> {
         let slot = self.valid(id)?;
-        Some((slot.waiter.as_ref()?, LaneId(slot.lane)))
+        Some((
+            slot.waiter.as_ref()?,
+            LaneId(self.flows.get(slot.flow as usize)?.lane),
+        ))
     }
 
     /// The first waiter that fits, in the lanes that fit.
@@ -208,19 +190,24 @@ impl Queue {
         self.lanes()
             .filter(|(_, own)| lane(own))
             .find_map(|(id, _)| {
-                let mut next = self.head(id);
-                while let Some((place, own)) = next {
-                    if waiter(own) {
+                let mut next = self.any(id);
+                while let Some(place) = next {
+                    if self.waiter(place).is_some_and(|(own, _)| waiter(own)) {
                         return Some(place);
                     }
-                    next = self.behind(place);
+                    next = self.next(place);
                 }
                 None
             })
     }
 
-    /// Lets one in, by arrival. `None`: there is no room.
-    pub fn enter(&mut self, key: LaneKey, waiter: Waiter) -> Option<(WaiterId, LaneId)> {
+    /// Lets one in, by its turn. `None`: there is no room.
+    pub fn enter(
+        &mut self,
+        key: LaneKey,
+        waiter: Waiter,
+        now: Timestamp,
+    ) -> Option<(WaiterId, LaneId)> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.slots.len() < self.capacity => {
@@ -228,7 +215,9 @@ impl Queue {
                     generation: 0,
                     waiter: None,
                     order: 0,
-                    lane: NONE,
+                    came: 0,
+                    first_since: Timestamp::MAX,
+                    flow: NONE,
                     before: NONE,
                     after: NONE,
                 });
@@ -240,20 +229,44 @@ impl Queue {
         let order = self.order;
         let place = self.slots.get_mut(slot as usize)?;
         place.order = order;
+        place.first_since = Timestamp::MAX;
+        place.came = 0;
         place.waiter = Some(waiter);
         let id = WaiterId {
             slot,
             generation: place.generation,
         };
         self.waiting += 1;
-        let lane = self.link(slot, key);
+        let lane = self.link(slot, key, now);
+        let came = self.clock_of(lane);
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            place.came = came;
+        }
         Some((id, lane))
     }
 
-    /// Lets one go. `None`: it no longer waits.
-    pub fn leave(&mut self, id: WaiterId) -> Option<(Waiter, PoolIndex)> {
+    /// The turn of one who goes without having waited. `None`: no such pool.
+    pub fn pass(
+        &mut self,
+        (pool, group): (PoolIndex, &LimitGroup),
+        client: ClientIndex,
+        had: Option<Turn>,
+    ) -> Option<Turn> {
+        let shares = self.shares.get_mut(pool.at())?;
+        Some(shares.pass(had, group, client))
+    }
+
+    /// Lets one go who has waited, and gives it its turn. `None`: it no longer waits.
+    pub fn serve(&mut self, id: WaiterId, now: Timestamp) -> Option<(Turn, PoolIndex)> {
+        let turn = self.take_turn(id)?;
+        let (_, pool) = self.leave(id, now)?;
+        Some((turn, pool))
+    }
+
+    /// Lets one out. `None`: it no longer waits.
+    pub fn leave(&mut self, id: WaiterId, now: Timestamp) -> Option<(Waiter, PoolIndex)> {
         self.valid(id)?;
-        let pool = self.unlink(id.slot)?;
+        let pool = self.unlink(id, now)?;
         let slot = self.slots.get_mut(id.slot as usize)?;
         slot.generation = slot.generation.wrapping_add(1);
         let waiter = slot.waiter.take()?;
@@ -263,12 +276,12 @@ impl Queue {
     }
 
     /// Moves one to another lane of its pool; its place in the order stays.
-    pub fn retarget(&mut self, id: WaiterId, target: Target) -> Option<LaneId> {
-        let slot = self.valid(id)?;
-        let mut key = self.lane(LaneId(slot.lane))?.key.clone();
+    pub fn retarget(&mut self, id: WaiterId, target: Target, now: Timestamp) -> Option<LaneId> {
+        let (_, lane) = self.waiter(id)?;
+        let mut key = self.lane(lane)?.key.clone();
         key.target = target;
-        self.unlink(id.slot)?;
-        Some(self.link(id.slot, key))
+        self.unlink(id, now)?;
+        Some(self.link(id.slot, key, now))
     }
 
     /// Every lane is to be looked at.
@@ -289,96 +302,37 @@ impl Queue {
         Some((WaiterId { slot, generation }, place.waiter.as_ref()?))
     }
 
-    fn link(&mut self, slot: u32, key: LaneKey) -> LaneId {
+    fn link(&mut self, slot: u32, key: LaneKey, now: Timestamp) -> LaneId {
         let id = self.find(&key).unwrap_or_else(|| self.open(key));
-        let (before, after) = self.gap(id, slot);
-        let mut deadline = Timestamp::MAX;
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            place.lane = id.0;
-            place.before = before;
-            place.after = after;
-            deadline = place
-                .waiter
-                .as_ref()
-                .map_or(deadline, |waiter| waiter.deadline);
-        }
-        if let Some(other) = self.slots.get_mut(before as usize) {
-            other.after = slot;
-        }
-        if let Some(other) = self.slots.get_mut(after as usize) {
-            other.before = slot;
-        }
-        if let Some(lane) = self.lane_mut(id) {
+        self.line_up(slot, id, now);
+        let times = self
+            .occupant(slot)
+            .map(|(_, waiter)| (waiter.arrival, waiter.deadline));
+        if let (Some(lane), Some((arrival, deadline))) = (self.lane_mut(id), times) {
+            lane.oldest = lane.oldest.min(arrival);
             lane.soonest_deadline = lane.soonest_deadline.min(deadline);
-            if before == NONE {
-                lane.head = slot;
-            }
-            if after == NONE {
-                lane.tail = slot;
-            }
         }
         id
     }
 
-    /// Between whom it belongs: usually at the end; a request tried again, at the front.
-    fn gap(&self, id: LaneId, slot: u32) -> (u32, u32) {
-        let Some(lane) = self.lane(id) else {
-            return (NONE, NONE);
-        };
-        let rank = |slot: u32| {
-            let slot = self.slots.get(slot as usize)?;
-            Some((slot.waiter.as_ref()?.arrival, slot.order))
-        };
-        let own = rank(slot);
-        if lane.head == NONE || own < rank(lane.head) {
-            return (NONE, lane.head);
-        }
-        let mut before = lane.tail;
-        while before != NONE && own < rank(before) {
-            before = self
-                .slots
-                .get(before as usize)
-                .map_or(NONE, |slot| slot.before);
-        }
-        let after = self
-            .slots
-            .get(before as usize)
-            .map_or(NONE, |slot| slot.after);
-        (before, after)
-    }
-
-    fn unlink(&mut self, slot: u32) -> Option<PoolIndex> {
-        let place = self.slots.get(slot as usize)?;
-        let (id, before, after) = (LaneId(place.lane), place.before, place.after);
-        if let Some(other) = self.slots.get_mut(before as usize) {
-            other.after = after;
-        }
-        if let Some(other) = self.slots.get_mut(after as usize) {
-            other.before = before;
-        }
-        let lane = self.lane_mut(id)?;
+    /// What it had claimed is free again.
+    fn unlink(&mut self, id: WaiterId, now: Timestamp) -> Option<PoolIndex> {
+        let (at, last) = self.step_out(id.slot, now)?;
+        let lane = self.lane_mut(at)?;
         let pool = lane.key.pool;
-        if before == NONE {
-            lane.head = after;
+        if lane.claim.is_some_and(|claim| claim.by == id) {
+            lane.claim = None;
         }
-        if after == NONE {
-            lane.tail = before;
-        }
-        if lane.head == NONE {
-            self.close(id);
+        if last {
+            self.close(at);
         }
         Some(pool)
     }
 
     fn open(&mut self, key: LaneKey) -> LaneId {
-        let lane = Lane {
-            key,
-            wake: Timestamp::MAX,
-            soonest_deadline: Timestamp::MAX,
-            blocked: 0,
-            head: NONE,
-            tail: NONE,
-        };
+        let shares = self.shares.get_mut(key.pool.at());
+        let clock = shares.map(|shares| shares.open_lane(&key.group));
+        let lane = Lane::new(key, clock.unwrap_or_default());
         let id = self.free_lanes.pop().unwrap_or_else(|| {
             self.lanes.push(None);
             u32::try_from(self.lanes.len() - 1).unwrap_or(NONE)
@@ -391,8 +345,11 @@ impl Queue {
     }
 
     fn close(&mut self, id: LaneId) {
-        if let Some(place) = self.lanes.get_mut(id.0 as usize) {
-            *place = None;
+        let lane = self.lanes.get_mut(id.0 as usize).and_then(Option::take);
+        if let Some(lane) = lane
+            && let Some(shares) = self.shares.get_mut(lane.key.pool.at())
+        {
+            shares.close_lane(lane.clock);
         }
         if let Some(at) = self.active.iter().position(|&active| active == id.0) {
             self.active.swap_remove(at);
