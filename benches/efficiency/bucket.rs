@@ -13,27 +13,30 @@ const UNIT: i64 = MINUTE as i64;
 pub struct Bucket {
     /// What it counts.
     pub dimension: Dimension,
-    /// A minute's worth: how much comes in a minute, and the most that it holds.
+    /// How much comes in a minute, or in a window, and the most that it holds.
     pub limit: u64,
     level: i64,
-    /// The highest level: a minute's worth.
+    /// The highest level.
     most: i64,
     /// Up to when it is filled; of a window, when the present one began.
     at: u64,
-    window: bool,
+    /// How long a window is, in microseconds; `None`: it fills all the time.
+    window: Option<u64>,
 }
 
 impl Bucket {
-    /// Full. `phase`: when a window of its kind begins; `None`: it fills all the time.
-    pub fn new(dimension: Dimension, limit: u64, now: u64, phase: Option<u64>) -> Self {
-        let at = phase.map_or(now, |phase| now - (now + MINUTE - phase % MINUTE) % MINUTE);
+    /// Full. `window`: how long its windows are, and when one of them begins; `None`: it fills all the time.
+    pub fn new(dimension: Dimension, limit: u64, now: u64, window: Option<(u64, u64)>) -> Self {
+        let at = window.map_or(now, |(long, begins)| {
+            now - (now + long - begins % long) % long
+        });
         Self {
             dimension,
             limit,
             level: limit as i64 * UNIT,
             most: limit as i64 * UNIT,
             at,
-            window: phase.is_some(),
+            window: window.map(|(long, _)| long),
         }
     }
 
@@ -46,25 +49,27 @@ impl Bucket {
     /// Lets time pass.
     pub fn fill(&mut self, now: u64) {
         let elapsed = now.saturating_sub(self.at);
-        if !self.window {
-            let gained = elapsed as i64 * self.limit as i64;
-            self.level = (self.level + gained).min(self.most);
-            self.at = now.max(self.at);
-        } else if elapsed >= MINUTE {
-            self.level = self.most;
-            self.at += elapsed / MINUTE * MINUTE;
+        match self.window {
+            None => {
+                let gained = elapsed as i64 * self.limit as i64;
+                self.level = (self.level + gained).min(self.most);
+                self.at = now.max(self.at);
+            }
+            Some(long) if elapsed >= long => {
+                self.level = self.most;
+                self.at += elapsed / long * long;
+            }
+            Some(_) => {}
         }
     }
 
     /// Until so much is there, in microseconds; 0: it is. Once filled up to now.
     pub fn lacks(&self, units: u64, now: u64) -> u64 {
         let missing = units as i64 * UNIT - self.level;
-        if missing <= 0 {
-            0
-        } else if self.window {
-            (self.at + MINUTE).saturating_sub(now)
-        } else {
-            (missing as u64).div_ceil(self.limit.max(1))
+        match self.window {
+            _ if missing <= 0 => 0,
+            Some(long) => (self.at + long).saturating_sub(now),
+            None => (missing as u64).div_ceil(self.limit.max(1)),
         }
     }
 
@@ -87,7 +92,7 @@ impl Bucket {
 
     /// Holds less than full, by what it gains in so many microseconds.
     pub fn lag(&mut self, micros: u64) {
-        if !self.window {
+        if self.window.is_none() {
             self.most = (self.limit * (MINUTE - micros)) as i64;
             self.level = self.level.min(self.most);
         }
@@ -96,7 +101,11 @@ impl Bucket {
     /// What is left of a window, not lost before its end; of a bucket its debt, below zero.
     pub fn unspent(&self) -> f64 {
         let level = self.level();
-        if self.window { level } else { level.min(0.0) }
+        if self.window.is_some() {
+            level
+        } else {
+            level.min(0.0)
+        }
     }
 
     /// What is left, in whole units; never below zero.
@@ -114,10 +123,16 @@ impl Bucket {
         self.lacks(self.limit, now)
     }
 
+    /// What it gains in a minute.
+    pub fn a_minute(&self) -> f64 {
+        let long = self.window.unwrap_or(MINUTE);
+        self.limit as f64 * MINUTE as f64 / long as f64
+    }
+
     /// What it gains between two instants, if nothing is lost to a full bucket.
     pub fn gains(&self, from: u64, to: u64) -> f64 {
-        if self.window {
-            let started = |at: u64| (at + MINUTE - self.at % MINUTE) / MINUTE;
+        if let Some(long) = self.window {
+            let started = |at: u64| (at + long - self.at % long) / long;
             return (started(to) - started(from)) as f64 * self.limit as f64;
         }
         (to - from) as f64 / MINUTE as f64 * self.limit as f64

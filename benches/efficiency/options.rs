@@ -40,7 +40,7 @@ impl Options {
                 strategy: None,
                 seconds: 600,
                 seeds: vec![1, 2, 3],
-                real_seconds: 75,
+                real_seconds: 90,
                 trace: false,
                 without: None,
             }
@@ -50,7 +50,7 @@ impl Options {
                 strategy: None,
                 seconds: 10,
                 seeds: vec![1],
-                real_seconds: 75,
+                real_seconds: 90,
                 trace: false,
                 without: None,
             }

@@ -3,7 +3,7 @@
 
 use authpool::core::limit::reading::Dimension;
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, MINUTE};
 use super::load::{Load, MAX_TOKENS, MODELS, SECOND, SHARES};
 use super::words::{self, Habit, Spoken};
 
@@ -28,6 +28,10 @@ pub struct Plan {
     pub sizes: Vec<u64>,
     /// Which account each key is of.
     pub accounts: Vec<usize>,
+    /// How long windows are, in microseconds.
+    pub window: u64,
+    /// Whether they all begin together.
+    pub aligned: bool,
     /// The limits of a size of one.
     pub rates: Rates,
     /// How full the buckets are at the start: a share.
@@ -64,12 +68,19 @@ impl Provider {
     pub fn new(plan: Plan, seed: u64, now: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x9407);
         let buckets = plan.sizes.iter().map(|&size| {
-            let phase = now + random.u64(0..60 * SECOND);
-            let phase = (plan.habit == Habit::Gemini).then_some(phase);
+            let drawn = random.u64(0..plan.window);
+            let begins = if plan.aligned { now } else { now + drawn };
+            let windowed = plan.habit == Habit::Gemini;
+            let part = if windowed {
+                plan.window as f64 / MINUTE as f64
+            } else {
+                1.0
+            };
+            let window = windowed.then_some((plan.window, begins));
             SHARES.map(|share| {
                 let bucket = |&(dimension, rate): &(Dimension, f64)| {
-                    let limit = (rate * size as f64 * share).round() as u64;
-                    Bucket::new(dimension, limit, now, phase).begun_at(plan.start)
+                    let limit = (rate * size as f64 * share * part).round() as u64;
+                    Bucket::new(dimension, limit, now, window).begun_at(plan.start)
                 };
                 plan.rates.iter().map(bucket).collect()
             })
@@ -190,11 +201,11 @@ impl Provider {
         supplies.sum::<f64>() + self.reserved(dimension)
     }
 
-    /// The limits of a dimension and model, by account; empty where there are none.
+    /// What a dimension and model have in a minute, by account; empty where there are none.
     pub fn limits(&self, dimension: Dimension, model: usize) -> Vec<f64> {
         let of_model = self.buckets.iter().flat_map(|models| &models[model]);
         let of_dimension = of_model.filter(|bucket| bucket.dimension == dimension);
-        of_dimension.map(|bucket| bucket.limit as f64).collect()
+        of_dimension.map(Bucket::a_minute).collect()
     }
 
     /// Copies of the buckets of a dimension and model, as they are now.

@@ -90,6 +90,10 @@ pub struct Setting {
     pub start: f64,
     /// Who asks.
     pub clients: Clients,
+    /// How long windows are, in seconds.
+    pub window: u64,
+    /// Whether all windows begin together; else each account's at an instant of its own.
+    pub aligned: bool,
     /// Multiplies the limits.
     pub scale: f64,
     /// Multiplies the length of answers.
@@ -114,6 +118,8 @@ impl Setting {
             burst: None,
             change: None,
             start: 1.0,
+            window: 60,
+            aligned: false,
             clients: Clients::Four,
             scale: 1.0,
             slowness: 1.0,
@@ -147,6 +153,8 @@ impl Setting {
             sizes,
             accounts,
             rates: self.rates(),
+            aligned: self.aligned,
+            window: self.window * SECOND,
             start: self.start,
             flap: self.flap.then_some(MARKED),
             outage: self.outage.map(|(begins, ends)| (at(begins), at(ends))),

@@ -8,62 +8,48 @@ use super::words::Habit;
 
 /// All of them.
 pub fn all() -> Vec<Setting> {
+    let mut settings = headers();
+    settings.extend(unseen());
+    settings.extend(silent());
+    settings.extend(troubles());
+    settings.extend(beyond());
+    settings
+}
+
+/// Limits stated in headers.
+fn headers() -> Vec<Setting> {
     use Dimension::{InputTokens, Requests, Tokens};
-    use Habit::{Anthropic, Gemini, OpenAi};
-    let mut settings = Vec::new();
-    let loads = [
-        (
-            "requests",
-            Anthropic,
-            Requests,
-            ["requests-0.9", "requests-0.97", "requests-1.5"],
-        ),
-        (
-            "tokens",
-            Anthropic,
-            InputTokens,
-            ["tokens-0.9", "tokens-0.97", "tokens-1.5"],
-        ),
-        (
-            "openai-requests",
-            OpenAi,
-            Requests,
-            [
-                "openai-requests-0.9",
-                "openai-requests-0.97",
-                "openai-requests-1.5",
-            ],
-        ),
-        (
-            "openai-tokens",
-            OpenAi,
-            Tokens,
-            [
-                "openai-tokens-0.9",
-                "openai-tokens-0.97",
-                "openai-tokens-1.5",
-            ],
-        ),
+    use Habit::{Anthropic, OpenAi};
+    let settings = [
+        ("requests-0.9", Anthropic, Requests, 0.9),
+        ("requests-0.97", Anthropic, Requests, 0.97),
+        ("requests-1.5", Anthropic, Requests, 1.5),
+        ("tokens-0.9", Anthropic, InputTokens, 0.9),
+        ("tokens-0.97", Anthropic, InputTokens, 0.97),
+        ("tokens-1.5", Anthropic, InputTokens, 1.5),
+        ("openai-requests-0.9", OpenAi, Requests, 0.9),
+        ("openai-requests-0.97", OpenAi, Requests, 0.97),
+        ("openai-requests-1.5", OpenAi, Requests, 1.5),
+        ("openai-tokens-0.9", OpenAi, Tokens, 0.9),
+        ("openai-tokens-0.97", OpenAi, Tokens, 0.97),
+        ("openai-tokens-1.5", OpenAi, Tokens, 1.5),
     ];
-    for (_, habit, bound, names) in loads {
-        for (name, load) in names.into_iter().zip([0.9, 0.97, 1.5]) {
-            let tokens = bound != Requests;
-            settings.push(Setting::new(name, habit, bound, load).aims(&stated(load, tokens)));
-        }
-    }
-    let untold = |load: f64| {
-        vec![(
-            Metric::Upstream429,
-            false,
-            if load < 1.0 { 2.0 } else { 8.0 },
-        )]
+    let setting = |(name, habit, bound, load)| {
+        let aims = stated(load, bound != Requests);
+        Setting::new(name, habit, bound, load).aims(&aims)
     };
-    for (name, load) in [("foreign-0.9", 0.9), ("foreign-1.5", 1.5)] {
-        let mut setting = Setting::new(name, Anthropic, Requests, load).aims(&untold(load));
-        setting.foreign = 0.2;
-        settings.push(setting);
-    }
-    let shared = [
+    settings.into_iter().map(setting).collect()
+}
+
+/// Others use an account, or two keys share one.
+fn unseen() -> Vec<Setting> {
+    let untold = |load: f64| {
+        let most = if load < 1.0 { 2.0 } else { 8.0 };
+        vec![(Metric::Upstream429, false, most)]
+    };
+    let settings = [
+        ("foreign-0.9", Sharing::None, 0.9),
+        ("foreign-1.5", Sharing::None, 1.5),
         ("domain-told-0.9", Sharing::Told, 0.9),
         ("domain-told-1.5", Sharing::Told, 1.5),
         ("domain-answers-0.9", Sharing::Answers, 0.9),
@@ -71,28 +57,36 @@ pub fn all() -> Vec<Setting> {
         ("domain-hidden-0.9", Sharing::Hidden, 0.9),
         ("domain-hidden-1.5", Sharing::Hidden, 1.5),
     ];
-    for (name, sharing, load) in shared {
-        let aims = if sharing == Sharing::Told {
-            stated(load, false)
-        } else {
-            untold(load)
+    let setting = |(name, sharing, load)| {
+        let aims = match sharing {
+            Sharing::Told => stated(load, false),
+            _ => untold(load),
         };
-        let mut setting = Setting::new(name, Anthropic, Requests, load).aims(&aims);
-        setting.sharing = sharing;
-        settings.push(setting);
-    }
-    for (name, load, most) in [("no-headers-0.9", 0.9, 12.0), ("no-headers-1.5", 1.5, 18.0)] {
-        let mut aims = vec![(Metric::Upstream429, false, most)];
-        aims.push(if load < 1.0 {
-            (Metric::Served, true, 0.995)
-        } else {
-            (Metric::Goodput, true, 0.98)
-        });
-        settings.push(Setting::new(name, Gemini, Requests, load).aims(&aims));
-    }
-    settings.extend(troubles());
-    settings.extend(beyond());
-    settings
+        let plain = Setting::new(name, Habit::Anthropic, Dimension::Requests, load).aims(&aims);
+        Setting {
+            sharing,
+            foreign: if sharing == Sharing::None { 0.2 } else { 0.0 },
+            ..plain
+        }
+    };
+    settings.into_iter().map(setting).collect()
+}
+
+/// No header at all.
+fn silent() -> Vec<Setting> {
+    let below = [
+        (Metric::Upstream429, false, 12.0),
+        (Metric::Served, true, 0.995),
+    ];
+    let beyond = [
+        (Metric::Upstream429, false, 18.0),
+        (Metric::Goodput, true, 0.98),
+    ];
+    let of = |name, load| Setting::new(name, Habit::Gemini, Dimension::Requests, load);
+    vec![
+        of("no-headers-0.9", 0.9).aims(&below),
+        of("no-headers-1.5", 1.5).aims(&beyond),
+    ]
 }
 
 /// X5, and what the issue allows where tokens bind.
@@ -164,8 +158,24 @@ fn beyond() -> Vec<Setting> {
             setting
         })
         .collect();
+    let mut short = Setting::new("no-headers-short-0.9", Gemini, Requests, 0.9);
+    short.window = 10;
+    short.scale = 6.0;
+    let together = [
+        ("no-headers-aligned-0.9", 0.9, 60, 1.0),
+        ("no-headers-aligned-1.5", 1.5, 60, 1.0),
+        ("no-headers-aligned-short-0.9", 0.9, 10, 6.0),
+    ];
+    for (name, load, window, scale) in together {
+        let mut aligned = Setting::new(name, Gemini, Requests, load);
+        aligned.aligned = true;
+        aligned.window = window;
+        aligned.scale = scale;
+        settings.push(aligned);
+    }
     settings.extend([
         change,
+        short,
         Setting::new("output-0.9", Anthropic, OutputTokens, 0.9),
         Setting::new("output-1.5", Anthropic, OutputTokens, 1.5),
         Setting::new("no-headers-tokens-0.9", Gemini, InputTokens, 0.9),

@@ -128,29 +128,36 @@ impl Tally {
         let waits = sorted(small().filter_map(|fate| fate.wait));
         put(Metric::SmallP99, quantile(&waits, 0.99));
         put(Metric::SmallServed, served(small().copied()));
-        if let (Some(burst), Some(ideal)) = (self.span.burst, self.ideal) {
-            let lost = self.fates.iter().any(|fate| fate.fault.is_some());
-            let drained = (self.drained - burst) as f64 / SECOND as f64;
-            put(
-                Metric::Drain,
-                if lost { f64::INFINITY } else { drained / ideal },
-            );
-        }
-        if let Some((_, end)) = self.span.outage {
-            let (attempts, requests) = self.outage;
-            put(
-                Metric::OutageTries,
-                attempts as f64 / requests.max(1) as f64,
-            );
-            let after = self
-                .fates
-                .iter()
-                .filter(|fate| (end..end + LOOK).contains(&fate.arrival));
-            let badly = after.filter(|fate| fate.wait.is_none_or(|wait| wait > LONG));
-            let last = badly.map(|fate| fate.arrival - end).max().unwrap_or(0);
-            put(Metric::Recovery, last as f64 / SECOND as f64);
-        }
+        put(Metric::Drain, self.drain());
+        put(Metric::OutageTries, self.outage_tries());
+        put(Metric::Recovery, self.recovery());
         figures
+    }
+
+    fn drain(&self) -> f64 {
+        let (Some(burst), Some(ideal)) = (self.span.burst, self.ideal) else {
+            return f64::NAN;
+        };
+        if self.fates.iter().any(|fate| fate.fault.is_some()) {
+            return f64::INFINITY;
+        }
+        (self.drained - burst) as f64 / SECOND as f64 / ideal
+    }
+
+    fn outage_tries(&self) -> f64 {
+        let (attempts, requests) = self.outage;
+        attempts as f64 / requests as f64
+    }
+
+    fn recovery(&self) -> f64 {
+        let Some((_, end)) = self.span.outage else {
+            return f64::NAN;
+        };
+        let after = |fate: &&Fate| (end..end + LOOK).contains(&fate.arrival);
+        let badly = |fate: &&Fate| fate.wait.is_none_or(|wait| wait > LONG);
+        let fates = self.fates.iter().filter(after).filter(badly);
+        let last = fates.map(|fate| fate.arrival - end).max().unwrap_or(0);
+        last as f64 / SECOND as f64
     }
 
     fn measures(&self, fate: &Fate) -> bool {

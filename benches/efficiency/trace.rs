@@ -4,7 +4,8 @@ use authpool::core::limit::reading::Dimension;
 
 use super::driver::START;
 use super::load::{Load, MODELS, SECOND};
-use super::words::Spoken;
+use super::reader::read;
+use super::words::{Habit, Spoken};
 
 const MOST: u32 = 50;
 
@@ -25,6 +26,7 @@ impl Trace {
     pub fn refused(
         &mut self,
         now: u64,
+        habit: Habit,
         key: usize,
         load: &Load,
         short: Option<(Dimension, f64)>,
@@ -36,13 +38,15 @@ impl Trace {
         self.left -= 1;
         let at = (now - START) as f64 / SECOND as f64;
         let model = MODELS[load.model];
-        let stated = spoken.headers.get("retry-after");
-        let stated = stated.and_then(|value| value.to_str().ok()).unwrap_or("-");
+        let (verdict, _) = read(habit, spoken, now);
+        let wait = verdict
+            .wait
+            .map_or("none".to_owned(), |wait| format!("{wait:?}"));
         let why = short.map_or("flapping".to_owned(), |(dimension, level)| {
             format!("{} at {level:.3}", dimension.name())
         });
         println!(
-            "  429 at {at:9.3} s  key {key}  {model:5}  {why}, input {}, retry-after {stated}",
+            "  429 at {at:9.3} s  key {key}  {model:5}  {why}, input {}, stated {wait}",
             load.input
         );
     }

@@ -61,7 +61,8 @@ impl Driver<'_> {
                 let limited = spoken.status == 429;
                 self.tally.upstream += u64::from(limited);
                 if limited {
-                    self.trace.refused(self.now, key, &load, short, &spoken);
+                    self.trace
+                        .refused(self.now, self.setting.habit, key, &load, short, &spoken);
                 }
                 self.attempts[at].spoken = Some(spoken);
                 self.at(self.now + load.refusal, Event::Head(at));
