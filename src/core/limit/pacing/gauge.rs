@@ -91,12 +91,12 @@ impl Gauge {
             least = least.min(left - need);
         }
         if ROUNDING <= least {
-            return Room::Open(f64::from(least));
+            return Room::Open(f64::from(least.clamp(-1.0, 1.0)));
         }
         // Close to the instant only that one decides: who was told it is not asked before.
         let until = self.until(amounts);
         if until <= now {
-            return Room::Open(f64::from(least));
+            return Room::Open(f64::from(least.clamp(-1.0, 1.0)));
         }
         Room::Closed {
             until,

@@ -154,7 +154,8 @@ impl Learned {
         }
     }
 
-    /// What was sent at the instant, and has been returned, was refused, until `end`. `false`: too little was sent to learn from.
+    /// What was sent at the instant, and has been returned, was refused, until `end`. `false`: too little was sent to
+    /// learn from.
     pub fn refused(
         &mut self,
         amount: f64,
@@ -185,13 +186,14 @@ impl Learned {
                 }
             }
             Some(begins) => {
-                let is_over = self.size < self.spent + amount;
-                self.size = if is_over {
-                    self.size - amount
+                // Beyond the count, what is refused together takes off one; within it, the count was wrong.
+                self.counted = self.beyond == 0;
+                let size = if self.counted {
+                    self.spent
                 } else {
-                    self.served
-                }
-                .max(amount);
+                    self.size - amount
+                };
+                self.size = size.max(amount);
                 let distance = end.since(begins);
                 if Duration::from_secs(1) <= distance && distance.mul_f64(1.1) < self.length {
                     self.length = distance;
@@ -213,8 +215,13 @@ impl Learned {
         let first = since.as_micros() / SLICE;
         let kept = self.slice.saturating_sub(SLICES as u64 - 1);
         let sum: f64 = (first.max(kept)..=self.slice)
-            .filter_map(|slice| self.slices.get((slice % SLICES as u64) as usize))
-            .map(|amount| f64::from(*amount))
+            .filter_map(|slice| {
+                let amount = self.slices.get((slice % SLICES as u64) as usize)?;
+                // Of the slice that it falls into the later part.
+                let before = since.as_micros().saturating_sub(slice * SLICE);
+                let part = 1.0 - (before as f64 / SLICE as f64).min(1.0);
+                Some(f64::from(*amount) * part)
+            })
             .sum();
         sum.min(self.spent)
     }
