@@ -176,7 +176,12 @@ fn table(setting: &Setting, options: &Options) -> Option<Vec<Figures>> {
 fn on_sockets(setting: &Setting, options: &Options) -> Vec<Figures> {
     report::head(setting, capacity::typical(setting));
     let seed = options.seeds.first().copied().unwrap_or(1);
-    let figures = vec![real::run(setting, seed, options.real_seconds)];
+    let figures = vec![real::run(
+        setting,
+        seed,
+        options.real_seconds,
+        options.trace,
+    )];
     report::row(&Runs {
         setting,
         chooser: Strategy::default().name().to_owned(),

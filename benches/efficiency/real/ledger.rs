@@ -75,6 +75,19 @@ fn number(body: &[u8]) -> Option<usize> {
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
+/// Prints the provider's first 429s.
+pub(super) fn trace(provider: &Provider, span: &Span) {
+    const MOST: usize = 50;
+    let entries = provider.ledger().entries();
+    let refused = entries.iter().filter(|entry| entry.status == 429);
+    for entry in refused.take(MOST) {
+        let at = entry.at.as_micros().saturating_sub(span.from) as f64 / SECOND as f64;
+        let model = entry.model.as_deref().unwrap_or("-");
+        let (key, bytes) = (&entry.credential, entry.body_len);
+        println!("  429 at {at:9.3} s  {key}  {model:5}  a body of {bytes} bytes");
+    }
+}
+
 /// What there was to take in the time: what the buckets held at first and gained, less what is left at the end, which
 /// is saved up rather than lost in so short a time. Each bucket is gone through again by what it served.
 fn supply(setting: &Setting, entries: &[Entry], span: &Span) -> f64 {

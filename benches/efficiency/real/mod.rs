@@ -19,8 +19,9 @@ use crate::setting::Setting;
 use crate::tally::{Figures, Span};
 use crate::words::Habit;
 
-/// Buckets begin so full: a minute's worth would outlast the run.
-const START: f64 = 0.1;
+/// Buckets begin so full: a minute's worth would outlast the run, and where the largest prompt does not fit into the
+/// smallest, each key costs a refusal before anything is known of it.
+const START: f64 = 0.3;
 
 /// What is run on real sockets.
 pub fn settings() -> Vec<Setting> {
@@ -54,8 +55,8 @@ struct Sent {
     status: u16,
 }
 
-/// Runs a setting for so many seconds.
-pub fn run(setting: &Setting, seed: u64, seconds: u64) -> Figures {
+/// Runs a setting for so many seconds; prints the provider's first 429s, if it is to.
+pub fn run(setting: &Setting, seed: u64, seconds: u64, trace: bool) -> Figures {
     let clock = Clock::new();
     let provider = Provider::start(Options {
         body_kept: 32,
@@ -92,6 +93,9 @@ pub fn run(setting: &Setting, seed: u64, seconds: u64) -> Figures {
         )
         .0
     });
+    if trace {
+        ledger::trace(&provider, &span);
+    }
     let mut tally = judge(setting, &sent, &provider, span);
     if setting.burst.is_some() {
         let mut need = [0; MODELS.len()];
