@@ -100,7 +100,13 @@ impl Best {
     }
 
     /// Offers an open subscription.
+    #[inline]
     pub fn offer(&mut self, member: Member, seat: &Seat, offer: Offer) {
+        let worse =
+            |((tier, rank, ..), _): &(Key, Pick)| *tier == member.tier && *rank < offer.rank;
+        if self.chosen.as_ref().is_some_and(worse) {
+            return;
+        }
         let key = (member.tier, offer.rank, seat.in_flight, seat.used);
         let place = if offer.beyond {
             &mut self.beyond

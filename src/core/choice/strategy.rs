@@ -38,6 +38,12 @@ pub struct Candidate {
     pub reset: Option<Timestamp>,
 }
 
+/// Of `headroom`: the more is left, the sooner.
+pub fn by_share(share: f32) -> u64 {
+    const STEPS: f32 = (1 << 20) as f32;
+    u64::from(((1.0 - share.clamp(-1.0, 1.0)) * STEPS) as u32)
+}
+
 impl Strategy {
     /// All, in the order of SPEC.
     pub const ALL: [Self; 6] = [
@@ -52,10 +58,7 @@ impl Strategy {
     /// The smaller, the sooner it is taken.
     pub fn rank(self, candidate: &Candidate) -> u64 {
         match self {
-            Self::Headroom => {
-                let spent = 1.0 - candidate.share.clamp(-1.0, 1.0);
-                (spent * f64::from(1 << 20)) as u64
-            }
+            Self::Headroom => by_share(candidate.share as f32),
             Self::RoundRobin => candidate.used,
             Self::Weighted => candidate.pass,
             Self::LeastInFlight => u64::from(candidate.in_flight),

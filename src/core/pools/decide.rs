@@ -11,9 +11,9 @@ use crate::core::choice::chain::{Link, Via, links};
 use crate::core::choice::queue::{LaneKey, Target, Waiter};
 use crate::core::choice::select::{Best, Offer, Pick, mark};
 use crate::core::choice::standing::{Absence, Cause, Standing};
+use crate::core::choice::strategy::{Strategy, by_share};
 use crate::core::choice::tried::Tried;
 use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
-use crate::core::limit::pacing::Room;
 use crate::core::time::Timestamp;
 
 /// What one asks who arrives or waits.
@@ -292,6 +292,8 @@ impl Pools {
         let mut best = Best::default();
         let mut least = Least::NONE;
         let untried = asks.tried.is_empty();
+        let unclaimed = asks.claimed.len() == 0;
+        let column = self.column(asks);
         for (position, &member) in pool.members.iter().enumerate() {
             if best.is_settled(member.tier) {
                 break;
@@ -302,10 +304,14 @@ impl Pools {
             let unbarred = !seat.closed && seat.doubts & asks.mark == 0 && !seat.is_full();
             if untried
                 && unbarred
-                && !self.is_claimed(member.subscription, asks)
-                && let Room::Open(share) = self.room(seat, asks, now)
+                && (unclaimed || !self.is_claimed(member.subscription, asks))
+                && let Some(share) = column.glance(seat.domain, asks.pace.rough(seat), now)
             {
-                let rank = self.rank(pool.strategy, seat, position, share, asks, now);
+                let rank = if pool.strategy == Strategy::Headroom {
+                    by_share(share)
+                } else {
+                    self.rank(pool.strategy, seat, position, share.into(), asks, now)
+                };
                 let offer = Offer {
                     rank,
                     ..Offer::default()

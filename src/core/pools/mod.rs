@@ -36,7 +36,9 @@ pub use acquire::Acquisition;
 pub use consequences::Consequences;
 pub use demand::{Affinity, Demand, Priority, RefusalReason, Refused, Size};
 pub use layout::{Applied, Layout, LimitLayout, PoolLayout, SubscriptionLayout};
-pub use snapshot::{CooldownView, HeadroomView, PoolView, PoolsSnapshot, SnapshotSize, State, SubscriptionView};
+pub use snapshot::{
+    CooldownView, HeadroomView, PoolView, PoolsSnapshot, SnapshotSize, State, SubscriptionView,
+};
 pub use ticket::{MOST_TICKETS, Ticket};
 pub use wait::Entrance;
 

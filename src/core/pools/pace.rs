@@ -13,7 +13,7 @@ use crate::core::choice::strategy::{Candidate, Strategy};
 use crate::core::event::{Change, Event};
 use crate::core::id::{LimitGroup, SubscriptionIndex};
 use crate::core::ledger::usage::Usage;
-use crate::core::limit::pacing::{Amounts, Ending, Group, Limit, Need, Room};
+use crate::core::limit::pacing::{Amounts, Column, Ending, Group, Limit, Need, Room, Rough};
 use crate::core::limit::reading::{Counting, DIMENSIONS, Readings};
 use crate::core::limit::verdict::{Class, Outcome, Verdict};
 use crate::core::time::Timestamp;
@@ -26,15 +26,39 @@ const NOTHING: Amounts = [0.0; DIMENSIONS];
 pub(super) struct Pace {
     group: Option<Group>,
     need: Need,
+    /// The same where the limiter reserves as much as an answer may have, and where it does not.
+    rough: [Rough; 2],
+}
+
+impl Pace {
+    /// What it takes there.
+    pub(super) fn rough(&self, seat: &Seat) -> &Rough {
+        let [plain, reserving] = &self.rough;
+        if seat.counting.reserves_max_tokens {
+            reserving
+        } else {
+            plain
+        }
+    }
 }
 
 impl Pools {
     pub(super) fn pace(&self, asks: &Asks<'_>) -> Pace {
         let group = self.book.find(asks.group);
-        Pace {
-            group,
-            need: self.book.need(group, &asks.size),
-        }
+        let need = self.book.need(group, &asks.size);
+        let rough = [false, true].map(|reserves_max_tokens| {
+            let counting = Counting {
+                reserves_max_tokens,
+                ..Counting::default()
+            };
+            need.amounts(counting, 0.0).map(|amount| amount as f32)
+        });
+        Pace { group, need, rough }
+    }
+
+    /// The rows that a scan for this request looks at.
+    pub(super) fn column(&self, asks: &Asks<'_>) -> Column<'_> {
+        self.book.column(asks.pace.group)
     }
 
     /// Whether its limits let a request go.

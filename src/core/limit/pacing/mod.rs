@@ -7,6 +7,7 @@ mod account;
 mod estimate;
 mod extremes;
 mod gauge;
+mod glance;
 mod learned;
 mod row;
 mod slow_start;
@@ -15,9 +16,11 @@ mod told;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 pub use self::estimate::{Need, Size};
+pub use self::glance::{Column, Rough};
 pub use self::row::{Amounts, Ending, PlanWindow, Room};
 
 use self::account::Account;
@@ -87,9 +90,11 @@ pub struct Book {
     hand: usize,
     configured: Vec<Vec<Configured>>,
     uses: u64,
+    /// The group that was looked up last.
+    latest: Cell<u32>,
     /// How often it was asked for room.
     #[cfg(test)]
-    pub(crate) asked: std::cell::Cell<u32>,
+    pub(crate) asked: Cell<u32>,
 }
 
 impl Need {
@@ -130,8 +135,9 @@ impl Book {
             hand: 0,
             configured: Vec::new(),
             uses: 0,
+            latest: Cell::new(0),
             #[cfg(test)]
-            asked: std::cell::Cell::new(0),
+            asked: Cell::new(0),
         }
     }
 
@@ -176,12 +182,20 @@ impl Book {
 
     /// A group's place, if it is known.
     pub fn find(&self, group: &LimitGroup) -> Option<Group> {
+        // All that one request asks, it asks in a row, of one group.
+        let latest = self.latest.get();
+        let known = self.groups.get(latest as usize);
+        if known.is_some_and(|known| known.group == *group) {
+            return Some(Group(latest));
+        }
         let hash = hash(group);
         let place = self
             .groups
             .iter()
             .position(|named| named.hash == hash && named.group == *group)?;
-        u32::try_from(place).ok().map(Group)
+        let place = u32::try_from(place).ok()?;
+        self.latest.set(place);
+        Some(Group(place))
     }
 
     /// What a request of a group needs.

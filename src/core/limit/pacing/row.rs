@@ -95,7 +95,14 @@ impl Row {
 
     /// Whether something but accounts paces it.
     pub fn is_special(&self) -> bool {
-        self.slow.is_some() || self.configured != 0 || self.learned.iter().any(Learned::is_known)
+        self.configured != 0 || self.learned.iter().any(Learned::is_known)
+    }
+
+    /// Until when slow start lets nobody go, unless an answer comes before; in the past: it does not.
+    pub fn held_until(&self, now: Timestamp) -> Timestamp {
+        let slow = self.slow.as_ref();
+        slow.and_then(|slow| slow.closed_until(now))
+            .unwrap_or(Timestamp::ZERO)
     }
 
     /// Whether something is under way.
@@ -110,10 +117,10 @@ impl Row {
 
     /// What slow start and learned windows say; accounts are asked by their gauge.
     pub fn special_room(&self, amounts: &Amounts, now: Timestamp) -> Room {
-        if let Some(until) = self.slow.as_ref().and_then(|slow| slow.closed_until(now)) {
-            return Room::Closed { until, event: true };
-        }
-        let mut room = Room::Open(1.0);
+        let mut room = match self.slow.as_ref().and_then(|slow| slow.closed_until(now)) {
+            Some(until) => return Room::Closed { until, event: true },
+            None => Room::Open(1.0),
+        };
         for (account, amount) in self.accounts.iter().zip(amounts) {
             if let Some(window) = account
                 .as_ref()
