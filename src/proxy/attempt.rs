@@ -110,10 +110,7 @@ impl Proxy {
                         tell(exchange, &answer, subscription, "commit");
                         return Ok(self.commit(exchange, &call, *answer, Some(lease), &target));
                     }
-                    if !answer.readings.is_empty() {
-                        lease.observe(&verdict, &answer.readings);
-                    }
-                    lease.settle(Outcome::Answered(verdict), &answer.reader.usage());
+                    turned_away(lease, &answer);
                     let course = &mut course;
                     if !self
                         .go_round(exchange, &call, course, answer, &target, subscription)
@@ -131,18 +128,7 @@ impl Proxy {
                     exchange.attempted(subscription, 0, None, "failover");
                 }
                 Ended::NotSent { connect, timeout } => {
-                    // Handed back unsent by a connection that was dying: nobody's failure.
-                    let outcome = if connect {
-                        Outcome::Silence { sent: false }
-                    } else {
-                        Outcome::Unsent
-                    };
-                    lease.settle(outcome, &Usage::default());
-                    exchange.attempted(subscription, 0, None, "failover");
-                    if connect {
-                        course.tried.failed(subscription);
-                    }
-                    course.last = Last::NotSent { timeout };
+                    not_sent(exchange, &mut course, lease, connect, timeout);
                 }
                 Ended::Unknown { status, timeout } => {
                     lease.settle(Outcome::Silence { sent: true }, &Usage::default());
@@ -397,6 +383,32 @@ impl Proxy {
                 Some((table, target))
             })
     }
+}
+
+/// An answer that is not the client's has come.
+fn turned_away(lease: Lease, answer: &Answer) {
+    let verdict = answer.verdict;
+    if !answer.readings.is_empty() {
+        lease.observe(&verdict, &answer.readings);
+    }
+    lease.settle(Outcome::Answered(verdict), &answer.reader.usage());
+}
+
+/// C8 (d): certainly not processed.
+fn not_sent(exchange: &Exchange, course: &mut Course, lease: Lease, connect: bool, timeout: bool) {
+    let subscription = lease.subscription();
+    // Handed back unsent by a connection that was dying: nobody's failure.
+    let outcome = if connect {
+        Outcome::Silence { sent: false }
+    } else {
+        Outcome::Unsent
+    };
+    lease.settle(outcome, &Usage::default());
+    exchange.attempted(subscription, 0, None, "failover");
+    if connect {
+        course.tried.failed(subscription);
+    }
+    course.last = Last::NotSent { timeout };
 }
 
 fn tell(exchange: &Exchange, answer: &Answer, subscription: SubscriptionIndex, next: &'static str) {

@@ -20,6 +20,7 @@ use crate::core::dialect::read::body::{BodyReader, Kind};
 use crate::core::limit::reading::Readings;
 use crate::core::limit::rules::Rules;
 use crate::core::limit::verdict::{Class, Verdict};
+use crate::core::time::WallTime;
 use crate::upstream::{BodyError, Incoming};
 
 /// The most of an answer that is held before commit, in raw bytes.
@@ -62,6 +63,26 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// As far as its head tells.
+    fn of_head(response: Response<Incoming>, asked: &Asked, received_at: WallTime) -> Self {
+        let (parts, rest) = response.into_parts();
+        let Asked {
+            dialect,
+            flavour,
+            endpoint,
+            ..
+        } = *asked;
+        let (status, headers) = (parts.status.as_u16(), &parts.headers);
+        Self {
+            held: VecDeque::new(),
+            rest,
+            reader: BodyReader::new(dialect, flavour, endpoint, headers, received_at),
+            verdict: answer::head_verdict(flavour, endpoint, status, headers, received_at),
+            readings: answer::readings(flavour, headers, received_at),
+            parts,
+        }
+    }
+
     /// A 403 or 407 that something in between made: never passed, since it would be taken for the client's fault.
     pub fn is_a_page_in_between(&self) -> bool {
         matches!(self.parts.status.as_u16(), 403 | 407)
@@ -95,31 +116,8 @@ pub async fn hold(
     rules: &Rules,
     clock: &Clock,
 ) -> Result<Answer, BodyError> {
-    let (parts, rest) = response.into_parts();
     let received_at = clock.wall();
-    let reader = BodyReader::new(
-        asked.dialect,
-        asked.flavour,
-        asked.endpoint,
-        &parts.headers,
-        received_at,
-    );
-    let verdict = answer::head_verdict(
-        asked.flavour,
-        asked.endpoint,
-        parts.status.as_u16(),
-        &parts.headers,
-        received_at,
-    );
-    let readings = answer::readings(asked.flavour, &parts.headers, received_at);
-    let mut answer = Answer {
-        parts,
-        readings,
-        held: VecDeque::new(),
-        rest,
-        reader,
-        verdict,
-    };
+    let mut answer = Answer::of_head(response, asked, received_at);
     let hold = how_long(&answer, asked);
     // An error waits for its body; whatever else is ruled on is so by its head.
     let ruled = (hold != Hold::Error)
@@ -220,12 +218,7 @@ async fn read(answer: &mut Answer, hold: Hold) -> Result<(), BodyError> {
     Ok(())
 }
 
-fn judge(
-    answer: &Answer,
-    hold: Hold,
-    asked: &Asked,
-    received_at: crate::core::time::WallTime,
-) -> Verdict {
+fn judge(answer: &Answer, hold: Hold, asked: &Asked, received_at: WallTime) -> Verdict {
     let status = answer.parts.status.as_u16();
     let body = joined(&answer.held);
     // A body that has no such member has no error in it: the common answer is not parsed for it.

@@ -201,17 +201,7 @@ impl Pools {
             tried,
             links: demand.links.clone(),
         };
-        let newcomer = Waiter {
-            arrival: demand.arrival,
-            deadline,
-            session: demand.affinity.session(),
-            entropy: demand.entropy,
-            client: demand.client,
-            priority: demand.priority,
-            turn: demand.turn,
-            size: demand.size,
-        };
-        let Some((waiter, lane)) = self.queue.enter(key, newcomer, now) else {
+        let Some((waiter, lane)) = self.queue.enter(key, newcomer(demand, deadline), now) else {
             return Entrance::Refused(FULL);
         };
         pool.waiting += 1;
@@ -245,5 +235,19 @@ impl Pools {
             self.claim_for(lane, id, Some(on));
         }
         self.wake_to_overtake(lane);
+    }
+}
+
+/// One who comes to wait.
+fn newcomer(demand: &Demand, deadline: Timestamp) -> Waiter {
+    Waiter {
+        arrival: demand.arrival,
+        deadline,
+        session: demand.affinity.session(),
+        entropy: demand.entropy,
+        client: demand.client,
+        priority: demand.priority,
+        turn: demand.turn,
+        size: demand.size,
     }
 }
