@@ -72,6 +72,12 @@ impl<K: Spread, V> Recent<K, V> {
         self.entry(place).map(|entry| &entry.value)
     }
 
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let (_, place) = self.find(key)?;
+        let entry = self.entries.get_mut(place as usize)?;
+        Some(&mut entry.value)
+    }
+
     /// Sets and makes it the newest. Returns what had to go: the same key's former value, or the oldest entry's.
     fn set(&mut self, key: K, value: V) -> Option<V> {
         if self.capacity == 0 {
@@ -199,7 +205,14 @@ impl<K: Spread, V> Recent<K, V> {
 
 /// The bindings of `should` sessions. A session is a pool's own: the same conversation may use two pools.
 #[derive(Clone, Debug)]
-pub struct Sessions(Recent<(PoolIndex, SessionKey), SubscriptionIndex>);
+pub struct Sessions(Recent<(PoolIndex, SessionKey), Binding>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Binding {
+    subscription: SubscriptionIndex,
+    /// Prompt tokens that its latest answer there read from the cache.
+    cached: u32,
+}
 
 /// What a binding replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +235,28 @@ impl Sessions {
 
     /// Where the session is bound.
     pub fn binding(&self, pool: PoolIndex, session: &SessionKey) -> Option<SubscriptionIndex> {
-        self.0.get(&(pool, *session)).copied()
+        let binding = self.0.get(&(pool, *session))?;
+        Some(binding.subscription)
+    }
+
+    /// Prompt tokens that the session's latest answer read from the cache of the subscription that it is bound to.
+    pub fn cached(&self, pool: PoolIndex, session: &SessionKey) -> u32 {
+        let binding = self.0.get(&(pool, *session));
+        binding.map_or(0, |binding| binding.cached)
+    }
+
+    /// Remembers what an answer of that subscription read from the cache.
+    pub fn note_cached(
+        &mut self,
+        pool: PoolIndex,
+        session: &SessionKey,
+        subscription: SubscriptionIndex,
+        cached: u32,
+    ) {
+        let binding = self.0.get_mut(&(pool, *session));
+        if let Some(binding) = binding.filter(|own| own.subscription == subscription) {
+            binding.cached = cached;
+        }
     }
 
     /// Binds the session and makes it the most recently used.
@@ -232,11 +266,16 @@ impl Sessions {
         session: SessionKey,
         subscription: SubscriptionIndex,
     ) -> Bound {
-        let known = self.0.get(&(pool, session)).is_some();
-        match self.0.set((pool, session), subscription) {
-            Some(former) if known && former == subscription => Bound::Kept,
-            Some(former) if known => Bound::Moved(former),
-            Some(former) => Bound::Evicted(former),
+        let known = self.0.get(&(pool, session)).copied();
+        let warm = known.filter(|known| known.subscription == subscription);
+        let binding = warm.unwrap_or(Binding {
+            subscription,
+            cached: 0,
+        });
+        match self.0.set((pool, session), binding) {
+            Some(_) if warm.is_some() => Bound::Kept,
+            Some(former) if known.is_some() => Bound::Moved(former.subscription),
+            Some(former) => Bound::Evicted(former.subscription),
             None => Bound::New,
         }
     }

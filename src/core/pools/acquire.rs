@@ -134,6 +134,7 @@ impl Pools {
             &group,
             taking.model.as_deref(),
             &taking.size,
+            taking.session.map(|session| (taking.pool, session)),
             now,
         );
         if doubtful && !probe {

@@ -237,7 +237,9 @@ impl Pools {
         if !self.is_member(subscription, asks.pool) || asks.tried.has_errored(subscription) {
             return None;
         }
-        Some((subscription, self.standing(subscription, asks, now)))
+        let mut asks = *asks;
+        asks.pace.cached = self.cached(asks.pool, &asks.session?, subscription);
+        Some((subscription, self.standing(subscription, &asks, now)))
     }
 
     /// C5's steps: the best of the pool that is open (C2), what frees in it soon, the first further pool with room,

@@ -11,7 +11,7 @@ use crate::core::choice::globs::Models;
 use crate::core::choice::select::{EVERYBODY, Seat};
 use crate::core::choice::strategy::{Candidate, Strategy};
 use crate::core::event::{Change, Event};
-use crate::core::id::{LimitGroup, SubscriptionIndex};
+use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 use crate::core::ledger::usage::Usage;
 use crate::core::limit::pacing::{Amounts, Column, Ending, Group, Limit, Need, Room, Rough};
 use crate::core::limit::reading::{Counting, DIMENSIONS, Readings};
@@ -28,6 +28,8 @@ pub(super) struct Pace {
     need: Need,
     /// The same where the limiter reserves as much as an answer may have, and where it does not.
     rough: [Rough; 2],
+    /// Prompt tokens that its session's latest answer read from the cache of the one that is asked.
+    pub(super) cached: f64,
 }
 
 impl Pace {
@@ -53,7 +55,12 @@ impl Pools {
             };
             need.amounts(counting, 0.0).map(|amount| amount as f32)
         });
-        Pace { group, need, rough }
+        Pace {
+            group,
+            need,
+            rough,
+            cached: 0.0,
+        }
     }
 
     /// The rows that a scan for this request looks at.
@@ -63,7 +70,7 @@ impl Pools {
 
     /// Whether its limits let a request go.
     pub(super) fn room(&self, seat: &Seat, asks: &Asks<'_>, now: Timestamp) -> Room {
-        let amounts = asks.pace.need.amounts(seat.counting, 0.0);
+        let amounts = asks.pace.need.amounts(seat.counting, asks.pace.cached);
         let domain = seat.domain as usize;
         let group = asks.pace.group;
         self.book.room(domain, group, asks.model, &amounts, now)
@@ -103,18 +110,37 @@ impl Pools {
         group: &LimitGroup,
         model: Option<&str>,
         size: &Size,
+        session: Option<(PoolIndex, SessionKey)>,
         now: Timestamp,
     ) -> Reserved {
         let Some(own) = self.subscriptions.get(subscription.at()) else {
             return Reserved::default();
         };
         let need = self.book.need(self.book.find(group), size);
-        let amounts = need.amounts(own.counting, 0.0);
+        let cached = session.map_or(0.0, |(pool, session)| {
+            self.cached(pool, &session, subscription)
+        });
+        let amounts = need.amounts(own.counting, cached);
         self.book.take(own.domain, group, model, &amounts, now);
         Reserved {
             amounts,
             bytes: size.bytes,
+            session,
         }
+    }
+
+    /// What the session's latest answer read from that subscription's cache (C4).
+    pub(super) fn cached(
+        &self,
+        pool: PoolIndex,
+        session: &SessionKey,
+        subscription: SubscriptionIndex,
+    ) -> f64 {
+        let bound = self.sessions.binding(pool, session);
+        if bound.is_some_and(|bound| self.successor(bound) == subscription) {
+            return f64::from(self.sessions.cached(pool, session));
+        }
+        0.0
     }
 
     /// What an answer's head says of limits, and whether it was served. Returns whether anybody's standing may have
@@ -178,12 +204,23 @@ impl Pools {
         let Some(out) = self.tickets.out(ticket).filter(|out| !out.returned) else {
             return;
         };
-        let (answered, Reserved { amounts, bytes }) = (out.paced, out.reserved);
+        let answered = out.paced;
+        let Reserved {
+            amounts,
+            bytes,
+            session,
+        } = out.reserved;
         let ending = ending(outcome, usage, counting);
         if let (Ending::Served(_), Outcome::Answered(_)) = (&ending, outcome) {
             let input = prompt(usage, counting);
             let output = usage.output.map(|output| output as f64);
             self.book.learn(&ticket.group, bytes, input, output);
+            if let (Some((pool, session)), Some(cached)) = (session, usage.cache_read) {
+                let cached = u32::try_from(cached).unwrap_or(u32::MAX);
+                let subscription = ticket.subscription;
+                self.sessions
+                    .note_cached(pool, &session, subscription, cached);
+            }
         }
         let sent = ticket.attempt.began;
         self.book.settle(

@@ -3,7 +3,7 @@
 
 use crate::core::choice::chain::Via;
 use crate::core::choice::fair::Turn;
-use crate::core::id::{LimitGroup, PoolIndex, SubscriptionIndex};
+use crate::core::id::{LimitGroup, PoolIndex, SessionKey, SubscriptionIndex};
 use crate::core::limit::breaker::Attempt;
 use crate::core::limit::pacing::Amounts;
 use crate::core::limit::verdict::Verdict;
@@ -70,6 +70,8 @@ pub(super) struct Reserved {
     pub(super) amounts: Amounts,
     /// The request's bytes, for the next estimate; 0: it carries no tokens.
     pub(super) bytes: u64,
+    /// Whose answer it will be, by the pool that serves.
+    pub(super) session: Option<(PoolIndex, SessionKey)>,
 }
 
 /// What is remembered of a ticket that is out.

@@ -255,6 +255,47 @@ fn what_a_prompt_takes_is_counted_as_the_provider_does() {
     }
 }
 
+// C4: less what this session's last answer read from cache, where the limiter ignores cache reads
+#[test]
+fn a_warm_session_reserves_only_what_is_new() {
+    let session = SessionKey([7; 16]);
+    for (ignores_cache_reads, affinity, expected) in [
+        (true, Affinity::Should(session), 0.6),
+        (false, Affinity::Should(session), 0.3),
+        (true, Affinity::None, 0.3),
+    ] {
+        let mut layout = layout(1);
+        layout.subscriptions[0].limits = vec![limit(Dimension::InputTokens, 1_000.0)];
+        layout.subscriptions[0].counting = Counting {
+            ignores_cache_reads,
+            ..Counting::default()
+        };
+        let mut world = World::new(layout);
+        let demand = Demand {
+            affinity,
+            ..world.of_tokens(400)
+        };
+        let ticket = world.grant(&demand);
+        let usage = Usage {
+            input: Some(300),
+            cache_read: Some(300),
+            ..Usage::default()
+        };
+        let outcome = Outcome::Answered(Verdict::OK);
+        world
+            .pools
+            .settle(ticket, outcome, &usage, world.now, &mut world.out);
+        world.pass(seconds(60));
+        assert_eq!(world.share(sub(0)), 1.0);
+        let demand = Demand {
+            affinity,
+            ..world.of_tokens(700)
+        };
+        let _warm = world.grant(&demand);
+        assert_eq!(world.share(sub(0)), expected);
+    }
+}
+
 // D3, D8
 #[test]
 fn what_one_model_has_spent_benches_no_other() {
