@@ -58,10 +58,12 @@ async fn demo(arguments: &DemoArgs) -> ExitCode {
         }
     };
     for (name, per_minute) in SUBSCRIPTIONS {
-        // A small bucket, so that bursts meet the limit within seconds.
+        // Little is left at first, so that bursts meet the limit within seconds. One says nothing of its limit, so that
+        // it is found by refusals.
         let limits = Limits {
             requests_per_minute: Some(per_minute),
-            requests_burst: Some(4),
+            start_percent: Some(10),
+            silent: name == "gamma",
             ..Limits::default()
         };
         provider.script().limit(&credential(name), limits);

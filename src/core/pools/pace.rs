@@ -405,7 +405,8 @@ fn counted(usage: &Usage, counting: Counting) -> Option<f64> {
 /// The whole prompt, with what came from the cache.
 fn prompt(usage: &Usage, counting: Counting) -> Option<f64> {
     let input = usage.input? as f64;
-    let cache = usage.cache_read.unwrap_or(0) + usage.cache_write.unwrap_or(0);
+    let cached = usage.cache_read.unwrap_or(0);
+    let cache = cached.saturating_add(usage.cache_write.unwrap_or(0));
     Some(if counting.input_without_cache {
         input + cache as f64
     } else {

@@ -158,7 +158,8 @@ impl Account {
     pub fn reserve(&mut self, amount: f64, now: Timestamp) {
         self.advance(now);
         self.note(now);
-        self.level -= amount;
+        // C4: capped at the bucket's size; what is larger goes when it is full.
+        self.level -= amount.min(self.limit);
         self.note(now);
     }
 
@@ -169,7 +170,10 @@ impl Account {
         if unseen > 0.0 {
             self.extremes.raise(unseen);
         }
-        self.level = (self.level + reserved - used).min(self.limit);
+        // However much an answer says that it used, the bucket is full again in two periods.
+        let back = reserved.min(self.limit) - used.min(self.limit);
+        let lowest = self.level.min(-self.limit);
+        self.level = (self.level + back).clamp(lowest, self.limit);
         self.note(now);
     }
 

@@ -601,6 +601,9 @@ impl Book {
                 // To be given away first.
                 row.used = 0;
             }
+            if let Some(owner) = self.owners.get_mut(*place as usize) {
+                *owner = (NONE, NONE);
+            }
             *place = NONE;
         }
         let named = self.groups.get_mut(oldest)?;
@@ -676,6 +679,7 @@ fn kept(limit: Limit, old: &[Configured], now: Timestamp) -> Configured {
         old.limit.dimension == limit.dimension
             && old.limit.limit == limit.limit
             && old.limit.period == limit.period
+            && old.limit.models == limit.models
     });
     let account = match same {
         Some(same) => same.account,

@@ -175,13 +175,13 @@ impl Row {
         // A request counts from here on, whatever becomes of it.
         let [requests, ..] = &mut self.under_way;
         *requests = (*requests - 1.0).max(0.0);
-        self.pass(sent, now);
+        self.pass(sent);
         for (learned, amount) in self.learned.iter_mut().zip(learned_amounts(amounts)) {
             learned.answered(amount, sent, now);
         }
     }
 
-    fn pass(&mut self, sent: Timestamp, now: Timestamp) {
+    fn pass(&mut self, sent: Timestamp) {
         let stated = self.is_stated();
         if let Some(slow) = &mut self.slow {
             slow.answered(sent);
@@ -189,7 +189,6 @@ impl Row {
                 self.slow = None;
             }
         }
-        let _ = now;
     }
 
     /// What a head says of limits.
@@ -244,7 +243,7 @@ impl Row {
     ) {
         if self.is_stated() {
             self.empty(scope, amounts, now);
-        } else if let Some(wait) = stated.filter(|wait| !wait.is_zero()) {
+        } else if let Some(wait) = stated.filter(|wait| !wait.is_zero() && counts(scope)) {
             let tokens = Scope::TOKENS | Scope::INPUT_TOKENS | Scope::OUTPUT_TOKENS;
             let which = usize::from(scope.intersects(tokens) && !scope.contains(Scope::REQUESTS));
             let amount = learned_amounts(amounts).get(which).copied();
@@ -298,7 +297,10 @@ impl Row {
             if let Some(under_way) = self.under_way.get_mut(at)
                 && !(requests && answered)
             {
-                *under_way = (*under_way - reserved).max(0.0);
+                // What rounding leaves is nothing: else the row were in use for ever.
+                *under_way = Some(*under_way - reserved)
+                    .filter(|left| *left > 1e-6)
+                    .unwrap_or(0.0);
             }
             let used = match ending {
                 Ending::Served(used) => used.get(at).copied().flatten().unwrap_or(*reserved),
@@ -376,6 +378,15 @@ impl Room {
             (Self::Open(one), Self::Open(other)) => Self::Open(one.min(other)),
         }
     }
+}
+
+/// Whether a refusal of this scope may be for want of requests or tokens.
+fn counts(scope: Scope) -> bool {
+    let others = Scope::CONCURRENCY | Scope::SPEND;
+    !scope.intersects(others)
+        || Dimension::ALL
+            .iter()
+            .any(|dimension| names(scope, *dimension))
 }
 
 /// Whether a refusal of this scope is for want of the dimension.
