@@ -56,6 +56,15 @@ impl LimitGroup {
         Self::new("none")
     }
 
+    /// A hash of its name (FNV-1a), for tables that compare names after it.
+    pub fn hash(&self) -> u64 {
+        self.name()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+    }
+
     /// Its name, as metrics and logs show it.
     pub fn name(&self) -> &str {
         &self.0

@@ -89,16 +89,22 @@ fn upstream_passes_anthropics_too_and_that_of_an_answer_that_is_an_error() {
     );
 }
 
-#[test]
-fn strip_tells_nothing_of_limits_neither_with_answers_nor_with_refusals() {
+/// Of two subscriptions with one request left each, and a client that will not wait.
+fn two_served_and_one_refused(limit_headers: &str) -> Vec<Answer> {
     let provider = provider(&["cred-a", "cred-b"], 1, 90_000);
-    let mut setup = setup("openai", "strip");
+    let mut setup = setup("openai", limit_headers);
     setup.pool.push_str("\nmax_wait = \"0s\"");
     let authpool = setup.start(provider.addr());
     let ask = || Ask::post("/v1/chat/completions", chat("gpt-x", false)).send(authpool.addr);
     let answers: Vec<Answer> = (0..3).map(|_| ask()).collect();
     let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses, [200, 200, 429]);
+    answers
+}
+
+#[test]
+fn strip_tells_nothing_of_limits_neither_with_answers_nor_with_refusals() {
+    let answers = two_served_and_one_refused("strip");
     for answer in &answers {
         assert_eq!(limits(answer), []);
     }
@@ -204,14 +210,7 @@ fn pool_tells_a_whole_pools_windows_as_one_plans() {
 
 #[test]
 fn a_refusal_of_the_pool_tells_the_limits_that_are_its_reason() {
-    let provider = provider(&["cred-a", "cred-b"], 1, 90_000);
-    let mut setup = setup("openai", "pool");
-    setup.pool.push_str("\nmax_wait = \"0s\"");
-    let authpool = setup.start(provider.addr());
-    let ask = || Ask::post("/v1/chat/completions", chat("gpt-x", false)).send(authpool.addr);
-    let answers: Vec<Answer> = (0..3).map(|_| ask()).collect();
-    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
-    assert_eq!(statuses, [200, 200, 429]);
+    let answers = two_served_and_one_refused("pool");
     let refusal = &answers[2];
     assert_eq!(refusal.header("x-authpool-code"), Some("pool_limited"));
     assert_eq!(figure(refusal, "x-ratelimit-limit-requests"), 2);

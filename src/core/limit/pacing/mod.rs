@@ -29,7 +29,7 @@ use self::gauge::Gauge;
 use self::row::Row;
 use crate::core::choice::globs::Models;
 use crate::core::id::LimitGroup;
-use crate::core::limit::reading::{Counting, DIMENSIONS, Dimension, Readings};
+use crate::core::limit::reading::{Counting, Dimension, Readings};
 use crate::core::limit::scope::Scope;
 use crate::core::time::Timestamp;
 
@@ -188,7 +188,7 @@ impl Book {
         if known.is_some_and(|known| known.group == *group) {
             return Some(Group(latest));
         }
-        let hash = hash(group);
+        let hash = group.hash();
         let place = self
             .groups
             .iter()
@@ -578,7 +578,7 @@ impl Book {
 
     /// A new group; `None`: all that there are are in use.
     fn name(&mut self, group: &LimitGroup) -> Option<Group> {
-        let hash = hash(group);
+        let hash = group.hash();
         if self.groups.len() < MOST_GROUPS {
             self.groups.push(Named {
                 group: group.clone(),
@@ -695,14 +695,3 @@ fn of(amounts: &Amounts, dimension: Dimension) -> f64 {
 const fn bit(at: usize) -> u32 {
     if at < 32 { 1 << at } else { 0 }
 }
-
-fn hash(group: &LimitGroup) -> u64 {
-    group
-        .name()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-}
-
-const _: () = assert!(DIMENSIONS == 4);

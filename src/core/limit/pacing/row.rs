@@ -117,10 +117,14 @@ impl Row {
 
     /// What slow start and learned windows say; accounts are asked by their gauge.
     pub fn special_room(&self, amounts: &Amounts, now: Timestamp) -> Room {
-        let mut room = match self.slow.as_ref().and_then(|slow| slow.closed_until(now)) {
-            Some(until) => return Room::Closed { until, event: true },
-            None => Room::Open(1.0),
-        };
+        let held = self.held_until(now);
+        if now < held {
+            return Room::Closed {
+                until: held,
+                event: true,
+            };
+        }
+        let mut room = Room::Open(1.0);
         for (account, amount) in self.accounts.iter().zip(amounts) {
             if let Some(window) = account
                 .as_ref()

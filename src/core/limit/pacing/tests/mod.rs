@@ -14,7 +14,7 @@ mod windows;
 use std::time::Duration;
 
 use super::*;
-use crate::core::limit::reading::{Reading, Refill};
+use crate::core::limit::reading::{DIMENSIONS, Reading, Refill};
 
 const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
